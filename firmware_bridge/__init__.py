@@ -1,0 +1,1 @@
+"""Silicon to trustworthy timing events: headers, the Stratum bridge, emulators, traces and their statistics."""

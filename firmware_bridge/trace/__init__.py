@@ -1,0 +1,1 @@
+"""The trace store: what was asked of a miner, what it answered, and when."""
