@@ -1,0 +1,1 @@
+"""Interval streams, their statistics, the null models they are held against, and the verdict."""

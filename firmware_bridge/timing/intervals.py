@@ -1,0 +1,211 @@
+"""From a stored run to :class:`RunData`, whether it was captured live, drawn in virtual time or imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware_bridge.errors import UserError
+from firmware_bridge.timing.run_data import (
+    TIME_SOURCES,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    MinerInfo,
+    RunData,
+    Stream,
+    build_run_data,
+)
+
+if TYPE_CHECKING:
+    from firmware_bridge.trace.reader import Columns, TraceReader
+
+__all__ = ["MinerInfo", "RunData", "Stream", "build_run_data", "hex_numbers", "load_run"]
+
+_TIMING_COLUMNS = (
+    "miner",
+    "job",
+    "difficulty",
+    "valid",
+    "reason",
+    "kernel_ns",
+    "monotonic_ns",
+    "wall_ns",
+    "response_ns",
+    "since_notify_ns",
+)
+_FIELD_COLUMNS = ("extranonce2", "nonce", "version_bits")
+
+
+def hex_numbers(column: Sequence[str | None], *, little_endian: bool = False) -> NDArray[np.uint64]:
+    """Hex strings of at most 16 digits as numbers; None counts as 0.
+
+    Args:
+        column: strings, length n.
+        little_endian: read the bytes from the right (extranonce2) instead of as one big-endian number.
+
+    Raises:
+        ValueError: if a string is not hex or longer than 16 digits.
+    """
+    strings = [s or "" for s in column]
+    widths = {len(s) for s in strings}
+    if widths == {8}:  # every miner known so far: one pass over one long string
+        words = np.frombuffer(bytes.fromhex("".join(strings)), "<u4" if little_endian else ">u4")
+        return words.astype(np.uint64)
+    if max(widths, default=0) > 16:
+        raise ValueError(f"a field of {max(widths)} hex digits does not fit into 64 bits")
+    if little_endian:
+        numbers = [int.from_bytes(bytes.fromhex(s), "little") for s in strings]
+    else:
+        numbers = [int(s, 16) if s else 0 for s in strings]
+    return np.array(numbers, np.uint64)
+
+
+def load_run(
+    reader: TraceReader, run: int, miner: int | str | None = None, *, timing_only: bool = False
+) -> RunData:
+    """Read a run.
+
+    Args:
+        reader: the trace.
+        run: number of the run.
+        miner: only this miner, by number or by name.
+        timing_only: leave out the submitted fields, symbols and telemetry (faster for large runs).
+
+    Raises:
+        UserError: if the run has no such miner.
+    """
+    record = reader.run(run)
+    miners = _read_miners(reader, run)
+    wanted = _miner_number(miners, miner)
+    shares = reader.columns(run, "shares", _TIMING_COLUMNS + (() if timing_only else _FIELD_COLUMNS))
+    unverified = bool(record["unverified"])
+    value, null = shares.values, shares.null
+
+    duplicate = value["reason"] == "duplicate"
+    keep = (value["valid"].astype(bool) & ~null["valid"]) | duplicate
+    if unverified:
+        keep |= null["valid"]
+    if wanted is not None:
+        keep &= value["miner"] == wanted
+    verified = int(keep.sum())
+    source = _time_source(shares, keep)
+    keep &= ~null[f"{source}_ns"]
+
+    time_ns = value[f"{source}_ns"][keep].astype(np.int64)
+    number = value["miner"][keep]
+    job = np.where(null["job"], -1, value["job"])[keep].astype(np.int64)
+    submitted: dict[str, NDArray[Any]] = {}
+    jobs_sent = None
+    if timing_only:
+        jobs_sent = None
+    else:
+        if not unverified:
+            submitted = _submitted_fields(shares, keep)
+        jobs = reader.columns(run, "jobs", ("job", "miner", "symbol"))
+        of_miner = np.ones(jobs.values["job"].size, bool)
+        if wanted is not None:
+            of_miner = jobs.null["miner"] | (jobs.values["miner"] == wanted)
+        jobs_sent = int(of_miner.sum())
+        submitted["symbol"] = _symbols(jobs, job)
+        submitted["temperature_c"] = _temperatures(reader, run, source, number, time_ns)
+    return build_run_data(
+        run_id=record["run_id"],
+        kind=record["kind"],
+        mode=record["mode"],
+        unverified=unverified,
+        miner=number,
+        job=job,
+        time_ns=time_ns,
+        time_source=source,
+        response_ns=_with_nan(shares, "response_ns")[keep],
+        since_notify_ns=_with_nan(shares, "since_notify_ns")[keep],
+        difficulty=_with_nan(shares, "difficulty")[keep],
+        duplicate=duplicate[keep],
+        miners=miners if wanted is None else {wanted: miners[wanted]},
+        clock_tick_ns=record["clock_tick_ns"],
+        jitter_floor=record["jitter_floor"],
+        plants=record["plants"],
+        physics=record["physics"],
+        jobs_sent=jobs_sent,
+        rows_left_out=verified - int(keep.sum()),
+        **submitted,
+    )
+
+
+def _read_miners(reader: TraceReader, run: int) -> dict[int, MinerInfo]:
+    names = ("miner", "name", "model", "user_agent", "scale", "floor")
+    table = reader.columns(run, "miners", names)
+
+    def cell(name: str, row: int) -> Any:
+        return None if table.null[name][row] else table.values[name][row]
+
+    return {
+        int(table.values["miner"][row]): MinerInfo(
+            name=str(cell("name", row) or ""),
+            model=cell("model", row),
+            user_agent=cell("user_agent", row),
+            scale=float(cell("scale", row) or 1.0),
+            floor=None if cell("floor", row) is None else float(cell("floor", row)),
+        )
+        for row in range(table.values["miner"].size)
+    }
+
+
+def _miner_number(miners: Mapping[int, MinerInfo], miner: int | str | None) -> int | None:
+    if miner is None:
+        return None
+    for number, info in miners.items():
+        if miner in (number, str(number), info.name):
+            return number
+    known = ", ".join(f"{number} ({info.name})" for number, info in miners.items()) or "none"
+    raise UserError(f"the run has no miner {miner!r}; it has {known}")
+
+
+def _time_source(shares: Columns, keep: BoolArray) -> str:
+    missing = {s: int((shares.null[f"{s}_ns"] & keep).sum()) for s in TIME_SOURCES}
+    return min(TIME_SOURCES, key=lambda s: (missing[s], TIME_SOURCES.index(s)))
+
+
+def _with_nan(table: Columns, name: str) -> FloatArray:
+    return np.where(table.null[name], np.nan, table.values[name].astype(np.float64))
+
+
+def _submitted_fields(shares: Columns, keep: BoolArray) -> dict[str, NDArray[Any]]:
+    column = {name: shares.values[name][keep].tolist() for name in _FIELD_COLUMNS}
+    try:
+        return {
+            "extranonce2": hex_numbers(column["extranonce2"], little_endian=True),
+            "nonce": hex_numbers(column["nonce"]),
+            "version_bits": hex_numbers(column["version_bits"]),
+        }
+    except ValueError:  # an extranonce2 beyond 64 bits: the scan position is unknown, the timing is not
+        return {}
+
+
+def _symbols(jobs: Columns, job: IntArray) -> FloatArray:
+    symbol_of = np.full(int(jobs.values["job"].max(initial=0)) + 2, np.nan)
+    symbol_of[jobs.values["job"].astype(np.int64)] = _with_nan(jobs, "symbol")
+    return symbol_of[np.where(job >= 0, job, -1)]  # the last element stands for "no job"
+
+
+def _temperatures(
+    reader: TraceReader, run: int, source: str, miner: NDArray[Any], time_ns: IntArray
+) -> FloatArray:
+    clock = "monotonic_ns" if source == "monotonic" else "wall_ns"  # kernel stamps are wall time
+    readings = reader.columns(run, "telemetry", ("miner", clock, "temperature_c"))
+    result = np.full(time_ns.size, np.nan)
+    known = ~readings.null[clock] & ~readings.null["temperature_c"]
+    for number in np.unique(miner):
+        rows = known & (readings.null["miner"] | (readings.values["miner"] == number))
+        if not rows.any():
+            continue
+        at, celsius = readings.values[clock][rows], readings.values["temperature_c"][rows].astype(np.float64)
+        order = np.argsort(at, kind="stable")
+        mine = np.flatnonzero(miner == number)
+        last = np.searchsorted(at[order], time_ns[mine], side="right") - 1
+        result[mine[last >= 0]] = celsius[order][last[last >= 0]]
+    return result
