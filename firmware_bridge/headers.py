@@ -1,9 +1,9 @@
 """From a Stratum job and a share to an 80-byte header, its hash and its difficulty, and back.
 
-Everything here is pure. Hex strings are as on the wire of Stratum V1; byte order follows the protocol: the hex of
-version, ntime, nbits and nonce is the big-endian number, prevhash is stored with the bytes of each 4-byte word
-reversed, coinbase parts and merkle branches are raw. Checked against block 839,900, a BM1366 capture and a recorded
-Antminer S9 (``tests/test_headers.py``).
+Everything here is pure. Hex strings are as on the wire of Stratum V1; byte order follows the protocol: the
+hex of version, ntime, nbits and nonce is the big-endian number, prevhash is stored with the bytes of each
+4-byte word reversed, coinbase parts and merkle branches are raw. Checked against block 839,900, a BM1366
+capture and a recorded Antminer S9 (``tests/test_headers.py``).
 """
 
 from __future__ import annotations
@@ -97,6 +97,18 @@ def sha256d(data: bytes) -> bytes:
     return hashlib.sha256(hashlib.sha256(data).digest()).digest()
 
 
+def _raw(text: str, size: int | None, name: str) -> bytes:
+    """Bytes of a hex field; strict where ``bytes.fromhex`` is not (it skips white space)."""
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        data = b""
+    if len(text) != 2 * len(data) or (size is not None and len(data) != size):
+        wanted = "an even number of" if size is None else f"{2 * size}"
+        raise ValueError(f"{name} is {wanted} hex digits, not {text[:80]!r} ({len(text)} characters)")
+    return data
+
+
 def swap_words(data: bytes) -> bytes:
     """Reverse the bytes of each 4-byte word; its own inverse.
 
@@ -109,15 +121,28 @@ def swap_words(data: bytes) -> bytes:
 
 
 def coinbase(job: Job, extranonce2: str) -> bytes:
-    """Coinbase transaction: coinb1 + extranonce1 + extranonce2 + coinb2."""
-    return bytes.fromhex(job.coinb1 + job.extranonce1 + extranonce2 + job.coinb2)
+    """Coinbase transaction: coinb1 + extranonce1 + extranonce2 + coinb2.
+
+    Raises:
+        ValueError: if a part is not hex of whole bytes.
+    """
+    return (
+        _raw(job.coinb1, None, "coinb1")
+        + _raw(job.extranonce1, None, "extranonce1")
+        + _raw(extranonce2, None, "extranonce2")
+        + _raw(job.coinb2, None, "coinb2")
+    )
 
 
 def merkle_root(coinbase_tx: bytes, branches: Iterable[str]) -> bytes:
-    """Merkle root (raw digest, as it stands in the header) of a coinbase under its branch."""
+    """Merkle root (raw digest, as it stands in the header) of a coinbase under its branch.
+
+    Raises:
+        ValueError: if a branch is not 32 bytes of hex.
+    """
     root = sha256d(coinbase_tx)
     for branch in branches:
-        root = sha256d(root + bytes.fromhex(branch))
+        root = sha256d(root + _raw(branch, 32, "a merkle branch"))
     return root
 
 
@@ -125,12 +150,12 @@ def rolled_version(job_version: str, version_bits: str | None, mask: int) -> int
     """Version of a share: (job & ~mask) | (bits & mask); without version bits the job's own (BIP310).
 
     Raises:
-        ValueError: if ``version_bits`` has bits outside ``mask``.
+        ValueError: if one of them is malformed or ``version_bits`` has bits outside ``mask``.
     """
-    version = int(job_version, 16)
+    version = int.from_bytes(_raw(job_version, 4, "version"), "big")
     if version_bits is None:
         return version
-    bits = int(version_bits, 16)
+    bits = int.from_bytes(_raw(version_bits, 4, "version bits"), "big")
     if bits & ~mask:
         raise ValueError(f"version bits {version_bits} lie outside the mask {mask:08x}")
     return (version & ~mask) | (bits & mask)
@@ -145,11 +170,27 @@ def build_header(job: Job, share: Share) -> bytes:
     version = rolled_version(job.version, share.version_bits, job.version_mask)
     return (
         version.to_bytes(4, "little")
-        + swap_words(bytes.fromhex(job.prevhash))
+        + swap_words(_raw(job.prevhash, 32, "prevhash"))
         + merkle_root(coinbase(job, share.extranonce2), job.merkle_branch)
-        + bytes.fromhex(share.ntime)[::-1]
-        + bytes.fromhex(job.nbits)[::-1]
-        + bytes.fromhex(share.nonce)[::-1]
+        + _raw(share.ntime, 4, "ntime")[::-1]
+        + _raw(job.nbits, 4, "nbits")[::-1]
+        + _raw(share.nonce, 4, "nonce")[::-1]
+    )
+
+
+def assemble_header(fields: HeaderFields) -> bytes:
+    """80-byte header of its six fields: the inverse of :func:`parse_header`.
+
+    Raises:
+        ValueError: if a field is malformed.
+    """
+    return (
+        _raw(fields.version, 4, "version")[::-1]
+        + swap_words(_raw(fields.prevhash, 32, "prevhash"))
+        + _raw(fields.merkle_root, 32, "merkle root")
+        + _raw(fields.ntime, 4, "ntime")[::-1]
+        + _raw(fields.nbits, 4, "nbits")[::-1]
+        + _raw(fields.nonce, 4, "nonce")[::-1]
     )
 
 
@@ -210,9 +251,7 @@ def target_from_nbits(nbits: str) -> int:
     Raises:
         ValueError: if it is malformed, negative, zero or overflows 256 bits.
     """
-    compact = int(nbits, 16)
-    if len(nbits) != 8 or compact < 0:
-        raise ValueError(f"nBits are 8 hex digits, not {nbits!r}")
+    compact = int.from_bytes(_raw(nbits, 4, "nbits"), "big")
     exponent, mantissa = compact >> 24, compact & 0x007FFFFF
     if compact & 0x00800000:
         raise ValueError(f"nBits {nbits} are negative")
@@ -240,7 +279,7 @@ def nbits_from_target(target: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What the arithmetic says of a share: its header, its nominal difficulty, and whether it meets its job's."""
+    """What the arithmetic says of a share: header, nominal difficulty, and whether it meets its job's."""
 
     header: bytes
     hash_value: int
@@ -251,17 +290,18 @@ class Verified:
 def verify(job: Job, share: Share) -> Verified:
     """Hash a share and hold it against its job.
 
-    The nominal difficulty is that of the hash divided by the job's scale, so that an emulated miner's shares read like
-    those of the miner it stands for.
+    The nominal difficulty is that of the hash divided by the job's scale, so that an emulated miner's shares
+    read like those of the miner it stands for.
 
     Raises:
         ValueError: if a field is malformed or version bits lie outside the mask.
     """
     header = build_header(job, share)
     value = header_hash(header)
+    wanted = job.difficulty * job.scale or 5e-324  # a product that underflows still means "every hash"
     return Verified(
         header=header,
         hash_value=value,
         difficulty=difficulty_of_hash(value) / job.scale,
-        meets_job=value <= target_from_difficulty(job.difficulty * job.scale),
+        meets_job=value <= target_from_difficulty(wanted),
     )
