@@ -1,0 +1,28 @@
+"""How long a user waits for `asiclab --help`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from benchmarks.harness import SECONDS, Benchmark, Row, against_budget, seconds_of
+
+BUDGET_S = 0.3
+COMMAND = [sys.executable, "-c", "from experiments.cli import main; main()", "--help"]
+
+
+def run(heavy: bool) -> Iterator[Row]:
+    def once() -> float:
+        return seconds_of(lambda: subprocess.run(COMMAND, check=True, stdout=subprocess.DEVNULL))
+
+    once()  # byte-compile
+    bare = sorted(
+        seconds_of(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True)) for _ in range(5)
+    )
+    yield against_budget(
+        "asiclab --help", once, BUDGET_S, unit=SECONDS, aim=1.0, rounds=11, detail={"bare_python_s": bare[2]}
+    )
+
+
+BENCHMARKS = [Benchmark("start", run)]
