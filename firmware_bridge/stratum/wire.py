@@ -139,6 +139,7 @@ class _Line(Struct):
 
 _submit_lines = msgspec.json.Decoder(SubmitLine)
 _line = msgspec.json.Decoder(_Line)
+_id_text = msgspec.json.Decoder(str)
 _BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 
 
@@ -161,6 +162,11 @@ def _id_bytes(raw: Raw | UnsetType) -> bytes | None:
         text[:1] != b'"' and text != _NULL and not text.lstrip(b"-").isdigit()
     ):
         raise WireError("a request id is an integer, a string or null")
+    if text[:1] == b'"':
+        try:
+            _id_text.decode(text)  # Raw is not checked, and a reply that echoes it has to be UTF-8
+        except _BROKEN:
+            raise WireError("a request id is an integer, a string or null") from None
     return text
 
 
