@@ -26,11 +26,11 @@ def show(row: Row, as_json: bool) -> None:
         print(json.dumps(row.to_json()), flush=True)
         return
     if row.skipped is not None:
-        print(f"{row.name:<34} skipped: {row.skipped}", flush=True)
+        print(f"{row.name:<50} skipped: {row.skipped}", flush=True)
         return
     aim = "" if row.aim is None else f"  aim {row.aim:g}: {'met' if row.ratio >= row.aim else 'MISSED'}"
     print(
-        f"{row.name:<34} {row.ours:>12,.4g} against {row.reference:>12,.4g} {row.unit:<12}"
+        f"{row.name:<50} {row.ours:>12,.4g} against {row.reference:>12,.4g} {row.unit:<12}"
         f" ratio {row.ratio:8.3g}{aim}",
         flush=True,
     )
