@@ -1,0 +1,1 @@
+"""Forward migrations of the trace schema, one file per version."""

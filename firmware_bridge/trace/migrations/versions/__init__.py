@@ -1,0 +1,1 @@
+"""One file per schema version; each leads from the one before it."""

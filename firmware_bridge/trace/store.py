@@ -1,0 +1,292 @@
+"""Opening a trace: which database a URL means, its schema version, and bringing an older one up to date.
+
+A new file is created from the table metadata and stamped with the schema version, which takes milliseconds; alembic is
+only imported when an older version is found.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    inspect,
+    select,
+)
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+
+from firmware_bridge.errors import TraceError, UserError
+from firmware_bridge.trace.schema import SCHEMA_VERSION, metadata
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+_version_metadata = MetaData()
+version_table = Table(
+    "alembic_version", _version_metadata, Column("version_num", String(32), primary_key=True)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a trace lives.
+
+    Attributes:
+        url: the parsed SQLAlchemy URL.
+        path: the SQLite file that the standard library opens directly, or None for every other database.
+    """
+
+    url: URL
+    path: Path | None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path else self.url.render_as_string(hide_password=True)
+
+
+def locate(url: str) -> Location:
+    """Parse the URL of a trace; a bare path means a SQLite file.
+
+    ``sqlite:///file`` goes through the standard library's sqlite3; any other URL (``postgresql+psycopg://…``, also
+    ``sqlite+pysqlite:///file``) through SQLAlchemy.
+
+    Raises:
+        UserError: if the URL cannot be parsed or names no file.
+    """
+    text = url if "://" in url else f"sqlite:///{url}"
+    try:
+        parsed = make_url(text)
+    except ArgumentError:
+        raise UserError(
+            "--db is not a database URL; use sqlite:///lab.db or postgresql+psycopg://user@host/name"
+        ) from None
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise UserError(f"{text}: a trace needs a file that outlives the program; use sqlite:///lab.db")
+    native = parsed.drivername == "sqlite"
+    return Location(parsed, Path(str(parsed.database)) if native else None)
+
+
+def connect_sqlite(
+    path: Path, *, read_only: bool = False, immutable: bool = False, timeout_s: float = 30.0
+) -> sqlite3.Connection:
+    """Open a SQLite file in autocommit mode.
+
+    Raises:
+        sqlite3.Error: if the file cannot be opened.
+    """
+    mode = ("?mode=ro" if read_only else "?mode=rwc") + ("&immutable=1" if immutable else "")
+    return sqlite3.connect(
+        path.absolute().as_uri() + mode,
+        uri=True,
+        timeout=timeout_s,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+
+
+def engine_for(where: Location, *, timeout_s: float = 30.0) -> Engine:
+    """SQLAlchemy engine of a trace, whose transactions take the write lock when they begin.
+
+    Raises:
+        UserError: if the driver that the URL names is not installed.
+    """
+    try:
+        if where.url.get_backend_name() != "sqlite":
+            return create_engine(where.url)
+        engine = create_engine(where.url, connect_args={"timeout": timeout_s})
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise UserError(
+            f"{where}: no driver for this database ({error}); "
+            "for PostgreSQL: pip install 'asic-reservoir-lab[postgres]'"
+        ) from None
+
+    # the driver's own transaction handling would commit before DDL, and a migration must be all or nothing
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def prepare(where: Location, *, create: bool = True, timeout_s: float = 30.0) -> None:
+    """Make the tables of a trace ready: created, checked, or migrated forward.
+
+    Raises:
+        UserError: if the folder is missing, the file is no database, or there is no trace and ``create`` is false.
+        TraceError: if the database was written by a newer version of the lab, or cannot be written.
+    """
+    if where.path is not None:
+        check_file(where.path, create=create)
+        if sqlite_version(where.path) == SCHEMA_VERSION:
+            return
+    engine = engine_for(where, timeout_s=timeout_s)
+    try:
+        with engine.begin() as connection:
+            version = _version(connection)
+            if version is None:
+                if not create:
+                    raise UserError(
+                        f"{where} holds no trace; make one with `asiclab demo` or `asiclab import`"
+                    )
+                if inspect(connection).has_table("runs"):
+                    raise UserError(f"{where} has a table named runs that is not ours; give another --db")
+                metadata.create_all(connection)
+                version_table.create(connection)
+                connection.execute(version_table.insert().values(version_num=SCHEMA_VERSION))
+            elif version != SCHEMA_VERSION:
+                check_version(where, version)
+                migrate(connection)
+    except OperationalError as error:
+        raise TraceError(f"{where}: cannot be made ready for writing: {error.orig}") from error
+    except DatabaseError as error:
+        raise UserError(f"{where} is not a trace database ({error.orig}); give another --db") from error
+    finally:
+        engine.dispose()
+
+
+def check_file(path: Path, *, create: bool) -> None:
+    """Refuse a path that cannot be a trace, in words.
+
+    Raises:
+        UserError: if the folder or (unless ``create``) the file is missing, or the file is something else.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; --db names a file, such as sqlite:///{path}/lab.db")
+    if not path.exists():
+        if not create:
+            raise UserError(
+                f"{path}: no such trace; name one with --db sqlite:///FILE, or make one with `asiclab demo`"
+            )
+        if not path.absolute().parent.is_dir():
+            raise UserError(f"{path}: the folder {path.parent} does not exist; make it first")
+        return
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if head and head != b"SQLite format 3\0":
+        raise UserError(f"{path} is not a SQLite database; `asiclab import` reads CSV, Parquet and bundles")
+
+
+def sqlite_version(path: Path) -> str | None:
+    """Schema version of a SQLite trace; None where there is none yet.
+
+    Raises:
+        UserError: if the file is damaged or no database.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    with stdlib_use(path):
+        connection = None
+        try:
+            connection = open_read_only(path)
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return None
+            raise TraceError(f"{path}: cannot be opened: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"{path} is not a readable SQLite database: {error}") from error
+        finally:
+            if connection is not None:
+                connection.close()
+    return str(row[0]) if row else None
+
+
+def open_read_only(path: Path, *, timeout_s: float = 30.0) -> sqlite3.Connection:
+    """Open a SQLite trace for reading, also one that lies in a folder that cannot be written.
+
+    Raises:
+        sqlite3.Error: if it cannot be opened or read.
+    """
+    connection = connect_sqlite(path, read_only=True, timeout_s=timeout_s)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        return connection
+    except sqlite3.OperationalError:
+        connection.close()
+        wal = Path(f"{path}-wal")
+        if (wal.exists() and wal.stat().st_size) or os.access(path.absolute().parent, os.W_OK):
+            raise
+    # WAL needs a shared-memory file beside the database; without write access and without a log nothing can change
+    return connect_sqlite(path, read_only=True, immutable=True, timeout_s=timeout_s)
+
+
+def check_version(where: Location, version: str) -> None:
+    """Refuse a schema that this version of the lab does not know.
+
+    Raises:
+        TraceError: if the database is newer than this program, or of an unknown version.
+    """
+    known = {path.name.split("_")[0].removeprefix("v") for path in (MIGRATIONS / "versions").glob("v*_*.py")}
+    if version not in known:
+        raise TraceError(
+            f"{where} has schema version {version}, this program knows up to {SCHEMA_VERSION}; "
+            "update it with `pip install -U asic-reservoir-lab`"
+        )
+
+
+def migrate(connection: Connection, target: str = "head") -> None:
+    """Run the migrations that are missing, inside the caller's transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, target)
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(version_table.name):
+        return None
+    version = connection.execute(select(version_table.c.version_num)).scalar()
+    return None if version is None else str(version)
+
+
+# POSIX drops every lock a process holds on a file as soon as *any* copy of the SQLite library in it closes that file.
+# ADBC brings its own copy, so the two never have the same database open at the same time in one process.
+_guard = threading.Lock()
+_standard: dict[str, int] = {}
+
+
+@contextmanager
+def stdlib_use(path: Path) -> Iterator[None]:
+    """Hold while the standard library's SQLite has ``path`` open in this process."""
+    key = os.path.realpath(path)
+    with _guard:
+        _standard[key] = _standard.get(key, 0) + 1
+    try:
+        yield
+    finally:
+        with _guard:
+            _standard[key] -= 1
+            if not _standard[key]:
+                del _standard[key]
+
+
+@contextmanager
+def foreign_use(path: Path) -> Iterator[bool]:
+    """Yield whether another SQLite library may open ``path`` now; nobody else opens it meanwhile if so."""
+    key = os.path.realpath(path)
+    with _guard:
+        yield key not in _standard
