@@ -7,6 +7,7 @@ rate moves their level.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,10 @@ from firmware_bridge.timing.run_data import FloatArray
 POWER = 0.9
 """Power at which an effect counts as detectable."""
 
-MONTE_CARLO = 2000
+MONTE_CARLO = 5000
+REFERENCE_N = 400
+"""Draws behind Monte-Carlo p-values of exponentiality, and the sample size that they are drawn at."""
+
 BLOCK = 20_000
 """Longest sample that Monte-Carlo tests look at; longer ones are represented by a random block."""
 
@@ -85,18 +89,34 @@ def exponential_distance(values: FloatArray, *, shifted: bool) -> float:
     return float(max((steps[1:] - cdf).max(), (cdf - steps[:-1]).max()))
 
 
-def exponential_p(distance: float, n: int, rng: np.random.Generator, draws: int = MONTE_CARLO) -> float:
-    """Monte-Carlo p-value of :func:`exponential_distance` for n values left after any shift (Lilliefors 1969)."""
-    beyond = 0
-    per_chunk = max(1, min(draws, 2_000_000 // max(n, 1)))
-    steps = np.arange(n + 1) / n
-    for start in range(0, draws, per_chunk):
-        sample = rng.standard_exponential((min(per_chunk, draws - start), n))
+def exponential_p(distance: float, n: int) -> float:
+    """Monte-Carlo p-value of :func:`exponential_distance` for n values left after any shift (Lilliefors 1969).
+
+    Drawn once at ``REFERENCE_N``; other n are carried over by Stephens' scaling (1974), which holds from n = 5 on.
+    """
+    null = _exponential_null()
+    beyond = null.size - int(np.searchsorted(null, _stephens(distance, n)))
+    return (beyond + 1) / (null.size + 1)
+
+
+def _stephens(distance: float, n: int) -> float:
+    root = np.sqrt(n)
+    return float((distance - 0.2 / n) * (root + 0.26 + 0.5 / root))
+
+
+@lru_cache(maxsize=1)
+def _exponential_null() -> FloatArray:
+    """Sorted null distribution of the scaled distance, the same in every process."""
+    rng = np.random.default_rng(1969)
+    steps = np.arange(REFERENCE_N + 1) / REFERENCE_N
+    null = np.empty(MONTE_CARLO)
+    for start in range(0, MONTE_CARLO, 500):
+        sample = rng.standard_exponential((500, REFERENCE_N))
         sample.sort(axis=1)
         cdf = -np.expm1(-sample / sample.mean(axis=1, keepdims=True))
         worst = np.maximum((steps[1:] - cdf).max(axis=1), (cdf - steps[:-1]).max(axis=1))
-        beyond += int((worst >= distance).sum())
-    return (beyond + 1) / (draws + 1)
+        null[start : start + 500] = [_stephens(float(d), REFERENCE_N) for d in worst]
+    return np.sort(null)
 
 
 def exponential_test(
@@ -108,7 +128,7 @@ def exponential_test(
     left = block.size - 1 if shifted else block.size
     note = None if block.size == values.size else f"on a random block of {block.size} of {values.size}"
     return TestResult(
-        name, question, int(block.size), "KS", distance, exponential_p(distance, left, rng), note=note
+        name, question, int(block.size), "KS", distance, exponential_p(distance, left), note=note
     )
 
 
@@ -168,14 +188,22 @@ def effective_size(x: FloatArray, y: FloatArray) -> float:
     return max(4.0, x.size * shrink)
 
 
-def rank_correlation(x: FloatArray, y: FloatArray) -> float:
-    """Spearman's correlation; 0 where one side does not vary."""
+def _centred_ranks(values: FloatArray) -> FloatArray:
     from scipy.stats import rankdata
 
-    a, b = rankdata(x), rankdata(y)
-    a, b = a - a.mean(), b - b.mean()
+    ranks = rankdata(values)
+    centred: FloatArray = ranks - ranks.mean()
+    return centred
+
+
+def _correlation(a: FloatArray, b: FloatArray) -> float:
     norm = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / norm if norm > 0 else 0.0
+
+
+def rank_correlation(x: FloatArray, y: FloatArray) -> float:
+    """Spearman's correlation; 0 where one side does not vary."""
+    return _correlation(_centred_ranks(x), _centred_ranks(y))
 
 
 def association_test(
@@ -239,7 +267,7 @@ def detectable_slope(
     rng: np.random.Generator,
     power: float = POWER,
     n_effective: float | None = None,
-    shuffles: int = 8,
+    shuffles: int = 4,
 ) -> float | None:
     """Slope in ms per unit of ``cause`` that the rank test at level ``alpha`` finds with the given power.
 
@@ -255,11 +283,14 @@ def detectable_slope(
     block = min(cause.size, BLOCK)
     x = cause[:block]
     noises = [rng.permutation(noise_ms)[:block] for _ in range(shuffles)]
-    base = [rank_correlation(x, noise) for noise in noises]
+    ranks = _centred_ranks(x)
+    base = [_correlation(ranks, _centred_ranks(noise)) for noise in noises]
 
     def gain(slope: float) -> float:
         pairs = zip(noises, base, strict=True)
-        return float(np.mean([rank_correlation(x, noise + slope * x) - b for noise, b in pairs]))
+        return float(
+            np.mean([_correlation(ranks, _centred_ranks(noise + slope * x)) - b for noise, b in pairs])
+        )
 
     high = float(np.std(noise_ms) / np.std(cause)) * max(wanted, 1e-3)
     for _ in range(40):
@@ -267,7 +298,7 @@ def detectable_slope(
             break
         high *= 2.0
     low = 0.0
-    for _ in range(20):
+    for _ in range(12):
         middle = (low + high) / 2
         low, high = (middle, high) if gain(middle) < wanted else (low, middle)
     return high

@@ -175,7 +175,7 @@ def delay_ladder(
     for name, shifted in (("exponential", False), ("dead time + exponential", True)):
         distance = exponential_distance(sample, shifted=shifted)
         start = float(sample.min()) if shifted else 0.0
-        p = exponential_p(distance, sample.size - int(shifted), rng)
+        p = exponential_p(distance, sample.size - int(shifted))
         parameters = {"mean_ms": float(sample.mean()) - start} | ({"dead_ms": start} if shifted else {})
         fits.append(DelayFit(name, parameters, distance, p, int(sample.size)))
         if p >= alpha:
