@@ -26,7 +26,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
 # A virtual environment from the first Python >= 3.11 that really runs (a name on the path may be an empty shim).
-$(BIN)/python:
+$(VENV)/.made:
 	@set -e; python=""; \
 	for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$candidate; break; fi; \
@@ -43,9 +43,10 @@ $(BIN)/python:
 	  echo "$$python cannot make a virtual environment: its venv module is not complete." >&2; \
 	  echo "On Debian: apt-get install python3-venv   (or name another interpreter: make PYTHON=...)" >&2; \
 	  exit 1; fi
+	@touch $@
 
 # One stamp per set of extras, so that a change of pyproject.toml, and only that, installs again.
-$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/.made
 	@echo "Installing into $(VENV) ($*); this takes a minute or two the first time"
 	@if [ "$*" = core ]; then $(BIN)/python -m pip install --quiet --editable .; \
 	 else $(BIN)/python -m pip install --quiet --editable '.[$*]'; fi
