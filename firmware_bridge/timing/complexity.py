@@ -137,14 +137,14 @@ def dfa(x: FloatArray) -> float:
     return float(np.polyfit(log_window, log_fluctuation, 1)[0])
 
 
-def lyapunov(x: FloatArray, dimension: int = 3, horizon: int = 20, separation: int = 1) -> float:
+def lyapunov(x: FloatArray, dimension: int = 3, horizon: int = 10, separation: int = 1) -> float:
     """Largest Lyapunov exponent per interval after Rosenstein, Collins & De Luca 1993 (Physica D 65, 117).
 
     Delay 1; each point's nearest neighbour more than ``separation`` steps away; least squares of the mean log distance
     over the first ``horizon`` steps, as nolds.lyap_r(..., lag=1, fit="poly"). Embedded neighbours diverge for pure
-    noise as well, so the value means nothing without surrogates. Needs 10 horizons.
+    noise as well, so the value means nothing without surrogates. Needs 20 horizons.
     """
-    if x.size < 10 * horizon:
+    if x.size < 20 * horizon:
         return NAN
     divergence = _divergence(np.ascontiguousarray(x, np.float64), dimension, horizon, separation)
     known = np.isfinite(divergence)
