@@ -100,17 +100,16 @@ def load_run(
     job = np.where(null["job"], -1, value["job"])[keep].astype(np.int64)
     submitted: dict[str, NDArray[Any]] = {}
     jobs_sent = None
-    if timing_only:
-        jobs_sent = None
-    else:
+    if not timing_only:
         if not unverified:
             submitted = _submitted_fields(shares, keep)
-        jobs = reader.columns(run, "jobs", ("job", "miner", "symbol"))
+        jobs = reader.columns(run, "jobs", ("job", "miner", "symbol", "difficulty"))
         of_miner = np.ones(jobs.values["job"].size, bool)
         if wanted is not None:
             of_miner = jobs.null["miner"] | (jobs.values["miner"] == wanted)
         jobs_sent = int(of_miner.sum())
-        submitted["symbol"] = _symbols(jobs, job)
+        submitted["symbol"] = _of_job(jobs, "symbol", job)
+        submitted["job_difficulty"] = _of_job(jobs, "difficulty", job)
         submitted["temperature_c"] = _temperatures(reader, run, source, number, time_ns)
     return build_run_data(
         run_id=record["run_id"],
@@ -186,10 +185,10 @@ def _submitted_fields(shares: Columns, keep: BoolArray) -> dict[str, NDArray[Any
         return {}
 
 
-def _symbols(jobs: Columns, job: IntArray) -> FloatArray:
-    symbol_of = np.full(int(jobs.values["job"].max(initial=0)) + 2, np.nan)
-    symbol_of[jobs.values["job"].astype(np.int64)] = _with_nan(jobs, "symbol")
-    return symbol_of[np.where(job >= 0, job, -1)]  # the last element stands for "no job"
+def _of_job(jobs: Columns, name: str, job: IntArray) -> FloatArray:
+    table = np.full(int(jobs.values["job"].max(initial=0)) + 2, np.nan)
+    table[jobs.values["job"].astype(np.int64)] = _with_nan(jobs, name)
+    return table[np.where(job >= 0, job, -1)]  # the last element stands for "no job"
 
 
 def _temperatures(

@@ -100,6 +100,7 @@ class RunData:
         physics: physical model of an emulated run.
         jobs_sent: jobs of the run, answered or not.
         rows_left_out: rows that verify but lack the stamp of ``time_source``.
+        job_difficulty: nominal difficulty asked for by the share's own job, nan where unknown; None: not read.
     """
 
     run_id: str
@@ -129,6 +130,7 @@ class RunData:
     physics: Mapping[str, Any]
     jobs_sent: int
     rows_left_out: int = 0
+    job_difficulty: FloatArray | None = None
 
     @property
     def n(self) -> int:
@@ -194,6 +196,7 @@ def build_run_data(
     physics: Mapping[str, Any] | None = None,
     jobs_sent: int | None = None,
     rows_left_out: int = 0,
+    job_difficulty: FloatArray | None = None,
 ) -> RunData:
     """Make a RunData from columns of length n in stored order; what is not given is unknown.
 
@@ -222,6 +225,7 @@ def build_run_data(
         physics: see :class:`RunData`.
         jobs_sent: where not given, the number of distinct jobs that the shares name.
         rows_left_out: see :class:`RunData`.
+        job_difficulty: see :class:`RunData`.
 
     Raises:
         ValueError: if two columns differ in length or the time source is unknown.
@@ -277,6 +281,9 @@ def build_run_data(
         physics=dict(physics or {}),
         jobs_sent=int(np.unique(job_column[job_column >= 0]).size) if jobs_sent is None else jobs_sent,
         rows_left_out=rows_left_out,
+        job_difficulty=None
+        if job_difficulty is None
+        else column("job_difficulty", job_difficulty, np.float64, np.nan),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numba
 import numpy as np
 
 from firmware_bridge.timing.run_data import FloatArray
@@ -65,7 +66,6 @@ def red_noise(x: FloatArray, rng: np.random.Generator) -> FloatArray:
     Keeps the distribution and the memory of one step, destroys everything longer or periodic (Allen & Smith 1996,
     J. Climate 9, 3373, here with the data's own distribution so that no interval is negative).
     """
-    from scipy.signal import lfilter
     from scipy.special import ndtri
 
     n = x.size
@@ -77,10 +77,20 @@ def red_noise(x: FloatArray, rng: np.random.Generator) -> FloatArray:
     phi = float(np.clip((scores[:-1] @ scores[1:]) / (scores @ scores), -0.99, 0.99))
     noise = rng.standard_normal(n)
     noise[0] /= np.sqrt(1.0 - phi * phi)  # start in the stationary distribution
-    path = lfilter([1.0], [1.0, -phi], noise)
+    path = _autoregress(noise, phi)
     result = np.empty(n)
     result[np.argsort(path, kind="stable")] = x[order]
     return result
+
+
+@numba.njit(cache=True)
+def _autoregress(noise, phi):  # type: ignore[no-untyped-def]
+    path = np.empty(noise.size)
+    last = 0.0
+    for i in range(noise.size):
+        last = phi * last + noise[i]
+        path[i] = last
+    return path
 
 
 def poisson_matched(x: FloatArray, rng: np.random.Generator) -> FloatArray:
