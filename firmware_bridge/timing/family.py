@@ -99,12 +99,9 @@ def _job_means(data: RunData, rows: IntArray, values: FloatArray) -> tuple[IntAr
 
 def family(data: RunData, sample: Sample, rng: np.random.Generator, alpha: float) -> list[TestResult]:
     """The fixed family of tests; those whose cause the run does not carry are left out before any is looked at."""
+    floor = float(np.nanmin(data.difficulty)) if not np.isnan(data.difficulty).all() else 1.0
     causes = {
-        "quality": (
-            np.log2(data.difficulty / float(np.nanmin(data.difficulty))),
-            "log2 of share difficulty",
-            False,
-        ),
+        "quality": (np.log2(data.difficulty / floor), "log2 of share difficulty", False),
         "input": (data.symbol, "unit of the input symbol", True),
         "temperature": (data.temperature_c, "°C", True),
     }

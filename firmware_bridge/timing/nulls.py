@@ -208,8 +208,9 @@ def _emg_distance(values: FloatArray, start: float, width: float, tau: float) ->
 def _gaussian_delay(sample: FloatArray, rng: np.random.Generator, draws: int) -> DelayFit:
     start, width, tau = _emg_moments(sample)
     distance = _emg_distance(sample, start, width, tau)
-    beyond = 0
-    for _ in range(draws):
+    # a delay wider than the work it delays is a clock with noise, not a delayed Poisson process
+    beyond, tried = 0, draws if width <= tau else 0
+    for _ in range(tried):
         drawn = start + rng.normal(0.0, width, sample.size) + rng.standard_exponential(sample.size) * tau
         beyond += _emg_distance(drawn, *_emg_moments(drawn)) >= distance
     parameters = {"mean_ms": tau, "dead_ms": start, "delay_sd_ms": width}
@@ -217,6 +218,6 @@ def _gaussian_delay(sample: FloatArray, rng: np.random.Generator, draws: int) ->
         "dead time + Gaussian delay + exponential",
         parameters,
         distance,
-        (beyond + 1) / (draws + 1),
+        (beyond + 1) / (draws + 1),  # the smallest there is where the model was not tried
         int(sample.size),
     )
