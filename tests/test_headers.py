@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from firmware_bridge import headers
@@ -310,6 +310,16 @@ def test_scale_divides_the_difficulty_and_the_target(excerpt: Path) -> None:
     assert headers.verify(replace(job, difficulty=5e-324, scale=2.0**-20), share).meets_job
 
 
+def test_a_hash_equal_to_the_target_is_a_share_and_one_above_is_none(
+    excerpt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, share = read_shares(excerpt)[0]
+    target = headers.target_from_difficulty(job.difficulty)
+    for value, meets in ((target, True), (target + 1, False)):
+        monkeypatch.setattr(headers, "header_hash", lambda header, value=value: value)
+        assert headers.verify(job, share).meets_job is meets
+
+
 # ---- compact targets ----
 
 # Bitcoin Core, arith_uint256_tests.cpp, bignum_SetCompact (2014 and later)
@@ -554,6 +564,8 @@ def test_any_80_bytes_parse_and_come_back(header: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
+@example(b"\0" * 79)
+@example(b"\0" * 81)
 def test_only_80_bytes_are_a_header(data: bytes) -> None:
     assume(len(data) != 80)
     with pytest.raises(ValueError, match="80 bytes"):
