@@ -151,23 +151,30 @@ def decode_submits(block: bytes) -> list[SubmitLine] | None:
         return None
 
 
-def _id_bytes(raw: Raw | UnsetType) -> bytes | None:
-    """Bytes of an id, None for a notification; WireError where it is no integer, string or null."""
-    if raw is UNSET:
-        return None
-    text = bytes(raw)
-    if len(text) > ID_LIMIT:
-        raise WireError(f"a request id has at most {ID_LIMIT} bytes", fatal=True)
-    if text[:1] not in b'-0123456789"n' or (
-        text[:1] != b'"' and text != _NULL and not text.lstrip(b"-").isdigit()
-    ):
-        raise WireError("a request id is an integer, a string or null")
+def checked_id(text: bytes) -> bytes:
+    """A request id as it stands on the wire, fit to be echoed.
+
+    Raises:
+        WireError: if it is no short integer, string or null, or a string that is not UTF-8.
+    """
     if text[:1] == b'"':
         try:
             _id_text.decode(text)  # Raw is not checked, and a reply that echoes it has to be UTF-8
         except _BROKEN:
             raise WireError("a request id is an integer, a string or null") from None
+    elif text != _NULL and not text.removeprefix(b"-").isdigit():
+        raise WireError("a request id is an integer, a string or null")
+    if len(text) > ID_LIMIT:
+        raise WireError(f"a request id has at most {ID_LIMIT} bytes")
     return text
+
+
+def echoed_id(text: bytes) -> bytes:
+    """The id as an answer echoes it: ``null`` in the place of one that is not fit for it."""
+    try:
+        return checked_id(text)
+    except WireError:
+        return _NULL
 
 
 def decode_client(line: bytes) -> ClientMessage:
@@ -180,7 +187,7 @@ def decode_client(line: bytes) -> ClientMessage:
         message = _line.decode(line)
     except _BROKEN:
         raise WireError("this line is no JSON object; send one JSON object per line") from None
-    id = _id_bytes(message.id)
+    id = None if message.id is UNSET else checked_id(bytes(message.id))
     if message.method is UNSET or message.method is None:
         if message.result is UNSET and message.error is UNSET:
             raise WireError("a request needs a method", id=id or _NULL)

@@ -1,0 +1,463 @@
+"""One miner's conversation: what it may say when, and what it is told; no sockets and no event loop.
+
+Order (the quirks are those of real firmware): nothing goes out unasked before subscribe and authorize are answered,
+since LV06 firmware reads the answers of subscribe and configure in lock-step; configure may come before or after
+subscribe; a second subscribe gets the same extranonce1; set_difficulty goes out before the notify it counts from.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from msgspec import UNSET
+
+from firmware_bridge.clock import Clock
+from firmware_bridge.errors import LabError, UserError
+from firmware_bridge.stratum.config import BridgeConfig
+from firmware_bridge.stratum.dispatch import DispatchContext, JobPolicy, JobSymbol, SymbolSource
+from firmware_bridge.stratum.jobs import JobFactory
+from firmware_bridge.stratum.kernel_time import Stamp
+from firmware_bridge.stratum.shares import Judged, ShareDesk, Worker
+from firmware_bridge.stratum.verify import PreparedJob
+from firmware_bridge.stratum.wire import (
+    EXTRANONCE2_SIZE,
+    Authorize,
+    ClientMessage,
+    ClientPing,
+    Configure,
+    ErrorCode,
+    ExtranonceSubscribe,
+    LineSplitter,
+    SubmitLine,
+    Subscribe,
+    SuggestDifficulty,
+    Unknown,
+    WireError,
+    clean_text,
+    decode_client,
+    decode_submits,
+    echoed_id,
+    encode_error,
+    encode_notify,
+    encode_result,
+    encode_set_difficulty,
+    encode_set_extranonce,
+    encode_show_message,
+    scale_from_user_agent,
+    scale_token,
+    version_mask,
+)
+
+PROTOCOL_ERRORS_ALLOWED = 16
+"""Broken lines after which a connection is closed."""
+
+WORKERS_ALLOWED = 16
+"""Worker names that one connection may authorise."""
+
+REDACTED = "***"
+"""What stands in the trace for a password."""
+
+
+class Host(Protocol):
+    """What a session needs of the connection that carries it."""
+
+    def send(self, data: bytes) -> None:
+        """Send now."""
+
+    def store(self, judged: Judged) -> None:
+        """Store rows, and send their answers once they are durable."""
+
+    def enroll(self, session: Session, user: str) -> Worker:
+        """Give a worker its number in the run."""
+
+    def sent_job(self, prepared: PreparedJob) -> None:
+        """Store a job that was just sent (its number is set here), and come back when its time is over."""
+
+    def event(self, kind: str, severity: str = "info", detail: dict[str, Any] | None = None) -> None:
+        """Write an event of this connection to the run."""
+
+    def drop(self, reason: str) -> None:
+        """Send what waits, then hang up."""
+
+    def fail(self, error: LabError) -> None:
+        """Stop the whole bridge: the mistake is not the miner's."""
+
+
+class Session:
+    """State of one connection.
+
+    Args:
+        config: settings of the bridge.
+        host: the connection.
+        clock: for the send stamps of jobs.
+        factory: makes jobs.
+        policy: when a job is replaced.
+        source: what jobs carry; None for nothing.
+        keep_jobs: whether judged rows name their jobs (someone listens to the shares).
+    """
+
+    def __init__(
+        self,
+        config: BridgeConfig,
+        host: Host,
+        clock: Clock,
+        factory: JobFactory,
+        policy: JobPolicy,
+        source: SymbolSource | None = None,
+        *,
+        keep_jobs: bool = False,
+    ) -> None:
+        self.config, self.policy = config, policy
+        self._host, self._clock, self._factory, self._source = host, clock, factory, source
+        self.desk = ShareDesk(keep_jobs=keep_jobs)
+        self.extranonce1 = factory.extranonce1()
+        self.agent: str | None = None
+        self.scale = 1.0 if config.scale is None else config.scale
+        self.version_mask = 0
+        self.difficulty = config.difficulty
+        self.subscribed = False
+        self.extranonce_subscribed = False
+        self.started = False
+        self.in_flight = 0
+        self.jobs_sent = 0
+        self._announced: float | None = None
+        self._errors = 0
+        self._ended = False
+        self._lines = LineSplitter()
+        self._backlog: deque[tuple[Iterator[SubmitLine | ClientMessage | WireError], Stamp]] = deque()
+        self._held: SubmitLine | ClientMessage | WireError | None = None
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Bytes of a line whose end has not come yet."""
+        return self._lines.pending
+
+    @property
+    def blocked(self) -> bool:
+        """Whether input waits for acknowledgements: nothing more is to be read."""
+        return bool(self._backlog)
+
+    # ---- input -------------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, stamp: Stamp) -> None:
+        """Take bytes that arrived together."""
+        try:
+            block = self._lines.feed(data)
+        except WireError as error:
+            self._host.event("bad-line", "warning", {"error": error.text})
+            self._host.send(encode_error(b"null", error.code, error.text))
+            self._end(error.text)
+            return
+        if not block or self._ended:
+            return
+        submits = decode_submits(block)
+        if (
+            submits is not None
+            and self.in_flight + len(submits) <= self.config.max_in_flight
+            and not self._backlog
+        ):
+            self._submit(submits, stamp)
+            return
+        self._backlog.append((iter(submits) if submits is not None else _messages(block), stamp))
+        self._drain()
+
+    def acknowledged(self, count: int) -> None:
+        """Note that so many answers went out; go on with what waited for them."""
+        self.in_flight -= count
+        if self._backlog:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Handle waiting messages in order, as far as the limit of unanswered submits allows."""
+        while self._backlog and not self._ended:
+            messages, stamp = self._backlog[0]
+            submits: list[SubmitLine] = []
+            room = self.config.max_in_flight - self.in_flight
+            other: ClientMessage | WireError | None = None
+            finished = False
+            while room > len(submits):
+                message = self._held or next(messages, None)
+                self._held = None
+                if message is None:
+                    finished = True
+                    break
+                if not isinstance(message, SubmitLine):
+                    other = message
+                    break
+                submits.append(message)
+            if submits:
+                self._submit(submits, stamp)
+            if finished:
+                self._backlog.popleft()
+            elif other is None:
+                return
+            elif not self._ended:
+                self._handle(other)
+        if self._ended:
+            self._backlog.clear()
+
+    def _handle(self, message: ClientMessage | WireError) -> None:
+        if isinstance(message, WireError):
+            self._protocol_error(message)
+            return
+        try:
+            match message:
+                case Subscribe():
+                    self._subscribe(message)
+                case Configure():
+                    self._configure(message)
+                case Authorize():
+                    self._authorize(message)
+                case SuggestDifficulty():
+                    self._suggest(message)
+                case ExtranonceSubscribe():
+                    self.extranonce_subscribed = True
+                    self._answer(message.id, True)
+                case ClientPing():
+                    self._answer(message.id, "pong")
+                case Unknown():
+                    self._unknown(message)
+                case _:  # pongs and answers to requests of ours
+                    pass
+        except WireError as error:
+            error.id = message.id or b"null"
+            self._protocol_error(error)
+
+    def _protocol_error(self, error: WireError) -> None:
+        self._errors += 1
+        self._host.send(encode_error(error.id, error.code, error.text))
+        self._host.event("bad-message", "warning", {"error": error.text})
+        if error.fatal or self._errors >= PROTOCOL_ERRORS_ALLOWED:
+            self._end(
+                error.text if error.fatal else f"{self._errors} broken messages, the last: {error.text}"
+            )
+
+    def _unknown(self, message: Unknown) -> None:
+        self._errors += 1
+        if self._errors <= PROTOCOL_ERRORS_ALLOWED:
+            known_family = message.method.startswith(("mining.", "client.")) and len(message.method) <= 48
+            self._host.event(
+                "unknown-method",
+                "warning",
+                {"method": clean_text(message.method) if known_family else "(other)"},
+            )
+        if message.id is not None:
+            self._host.send(
+                encode_error(message.id, ErrorCode.OTHER, "this bridge does not know that method")
+            )
+
+    def _answer(self, id: bytes | None, result: object) -> None:
+        if id is not None:
+            self._host.send(encode_result(id, result))
+
+    def _end(self, reason: str) -> None:
+        self._ended = True
+        self._host.drop(reason)
+
+    # ---- handshake ---------------------------------------------------------------------------------------------------
+
+    def _subscribe(self, message: Subscribe) -> None:
+        named = scale_from_user_agent(message.agent)
+        if named is not None:
+            fixed = self.scale if self.started or self.config.scale is not None else None
+            if fixed is not None and named != fixed:
+                raise WireError(
+                    f"this miner works at {scale_token(named)}, the bridge at {scale_token(fixed)}: "
+                    f"give both the same --scale, or none to the bridge",
+                    fatal=True,
+                )
+            self.scale = named
+        self.agent = None if message.agent is None else clean_text(message.agent)
+        self.subscribed = True
+        subscriptions = [["mining.set_difficulty", self.extranonce1], ["mining.notify", self.extranonce1]]
+        self._answer(message.id, [subscriptions, self.extranonce1, EXTRANONCE2_SIZE])
+        self._start()
+
+    def _configure(self, message: Configure) -> None:
+        result: dict[str, Any] = {}
+        mask = self.version_mask
+        for extension in message.extensions:
+            if extension == "version-rolling":
+                mask = self.config.version_mask & version_mask(
+                    message.options.get("version-rolling.mask", "ffffffff")
+                )
+                result[extension] = True
+                result["version-rolling.mask"] = f"{mask:08x}"
+            elif extension == "subscribe-extranonce":
+                self.extranonce_subscribed = result[extension] = True
+            elif extension == "minimum-difficulty" and self.config.honour_suggest:
+                least = message.options.get("minimum-difficulty.value")
+                usable = isinstance(least, int | float) and not isinstance(least, bool) and 0 < least < 1e300
+                result[extension] = usable
+                if usable:
+                    self.difficulty = max(self.difficulty, float(least or 0.0))
+            else:
+                result[clean_text(extension, 64)] = False
+        self._answer(message.id, result)
+        changed, self.version_mask = mask != self.version_mask, mask
+        if changed and self.started:
+            self.dispatch()
+
+    def _authorize(self, message: Authorize) -> None:
+        desk = self.desk
+        if not message.user:
+            text = "unauthorized worker: the user name is empty"
+            self._host.send(encode_error(message.id or b"null", ErrorCode.UNAUTHORIZED, text))
+            return
+        if message.user not in desk.workers:
+            if len(desk.workers) >= WORKERS_ALLOWED:
+                text = f"unauthorized worker: one connection carries at most {WORKERS_ALLOWED}"
+                self._host.send(encode_error(message.id or b"null", ErrorCode.UNAUTHORIZED, text))
+                return
+            desk.workers[message.user] = self._host.enroll(self, message.user)
+            detail: dict[str, Any] = {"worker": clean_text(message.user)}
+            if message.password is not None:
+                if self.config.keep_secrets:
+                    detail["as_sent"] = clean_text(message.password)  # a key that the store does not blank
+                else:
+                    detail["password"] = REDACTED
+            self._host.event("authorized", detail=detail)
+        self._answer(message.id, True)
+        self._start()
+
+    def _suggest(self, message: SuggestDifficulty) -> None:
+        self._answer(message.id, True)
+        if self.config.honour_suggest:
+            self.difficulty = message.difficulty
+        self._announced = None  # the next notify is preceded by set_difficulty, as the suggestion asks
+
+    def _start(self) -> None:
+        if self.subscribed and self.desk.workers and not self.started:
+            self.started = True
+            self.dispatch(clean=True)
+
+    # ---- work --------------------------------------------------------------------------------------------------------
+
+    def dispatch(self, clean: bool | None = None) -> None:
+        """Send the next job."""
+        if self._ended:
+            return
+        worker = next(iter(self.desk.workers.values()))
+        symbol: JobSymbol | None = None
+        wall_ns = self._clock.wall_ns()
+        if self._source is not None:
+            current = self.desk.current
+            context = DispatchContext(
+                miner=worker.number,
+                miner_name=worker.name,
+                index=self.jobs_sent,
+                wall_ns=wall_ns,
+                monotonic_ns=self._clock.monotonic_ns(),
+                answered=None if current is None else current.answered,
+                version_mask=self.version_mask,
+                extranonce_subscribed=self.extranonce_subscribed,
+            )
+            try:
+                symbol = self._source.next(context)
+            except Exception as error:  # a caller's code: whatever it raises ends the run, with its cause
+                failure = (
+                    error
+                    if isinstance(error, LabError)
+                    else UserError(f"the symbol source failed: {error!r}")
+                )
+                failure.__cause__ = None if failure is error else error
+                self._host.fail(failure)
+                return
+            if symbol is not None and (problem := self._cannot_carry(symbol)):
+                self._host.event("symbol-refused", "error", {"error": problem})
+                self._host.send(encode_show_message(problem))
+                self._end(problem)
+                return
+        out = b""
+        if symbol is not None and symbol.extranonce1 is not None and symbol.extranonce1 != self.extranonce1:
+            self.extranonce1 = symbol.extranonce1
+            out = encode_set_extranonce(self.extranonce1, EXTRANONCE2_SIZE)
+            clean = True
+        difficulty = self.difficulty if symbol is None or symbol.difficulty is None else symbol.difficulty
+        if difficulty != self._announced:
+            out += encode_set_difficulty(difficulty)
+            self._announced = difficulty
+        job = self._factory.make(
+            extranonce1=self.extranonce1,
+            difficulty=difficulty,
+            scale=self.scale,
+            version_mask=self.version_mask,
+            wall_ns=wall_ns,
+            symbol=symbol,
+            clean=clean,
+        )
+        out += encode_notify(job)
+        prepared = PreparedJob(job)
+        prepared.sent_wall_ns, prepared.sent_monotonic_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
+        self._host.send(out)
+        self.jobs_sent += 1
+        self._host.sent_job(prepared)
+        self.desk.add_job(prepared, drop_older=self.config.stale_after_clean and job.clean)
+
+    def keep_alive(self) -> None:
+        """Send a line that changes nothing: cgminer gives up after 90 s without one, ESP-Miner after 180 s."""
+        if self._announced is not None:
+            self._host.send(encode_set_difficulty(self._announced))
+
+    def _cannot_carry(self, symbol: JobSymbol) -> str | None:
+        """Why this miner cannot get this symbol, None if it can."""
+        if symbol.extranonce1 is not None and not self.extranonce_subscribed:
+            return (
+                "the symbol is to go into extranonce1, but this miner did not send mining.extranonce.subscribe, so it "
+                "would ignore mining.set_extranonce; carry it in the coinbase, version bits, ntime or difficulty"
+            )
+        if symbol.version_bits is not None and symbol.version_bits & self.version_mask:
+            return (
+                f"the symbol sets version bits {symbol.version_bits:08x}, but this miner rolls "
+                f"{self.version_mask:08x}: use bits outside, or start the bridge with a smaller version mask"
+            )
+        return None
+
+    def _submit(self, lines: list[SubmitLine], stamp: Stamp) -> None:
+        desk = self.desk
+        if not self.subscribed or not desk.workers:
+            self._refuse_early(lines)
+            return
+        judged = desk.judge(lines, stamp)
+        current = desk.current
+        if current is not None and self.policy.replace_on_share(
+            current=judged.current_valid, valid=judged.valid > 0
+        ):
+            self.dispatch()
+        self.in_flight += judged.answered
+        self._host.store(judged)
+        if desk.mismatch is not None and not self._ended:
+            self._host.event("scale-mismatch", "error", {"error": desk.mismatch})
+            self._host.send(encode_show_message(desk.mismatch))
+            self._end(desk.mismatch)
+
+    def _refuse_early(self, lines: list[SubmitLine]) -> None:
+        """Submits before the handshake: no miner to store them under, so they become one event."""
+        if not self.subscribed:
+            code, text = ErrorCode.NOT_SUBSCRIBED, "not subscribed: send mining.subscribe first"
+        else:
+            code, text = ErrorCode.UNAUTHORIZED, "unauthorized worker: send mining.authorize first"
+        self._errors += len(lines)
+        self._host.event("early-submit", "warning", {"error": text, "submits": len(lines)})
+        for line in lines:
+            if line.id is not UNSET:
+                self._host.send(encode_error(echoed_id(bytes(line.id)), code, text))
+        if self._errors >= PROTOCOL_ERRORS_ALLOWED:
+            self._end(f"{self._errors} messages out of turn, the last: {text}")
+
+
+def _messages(block: bytes) -> Iterator[SubmitLine | ClientMessage | WireError]:
+    """Messages of a block of whole lines, one by one as they are asked for."""
+    for line in block.split(b"\n"):
+        if not line or line.isspace():
+            continue
+        submits = decode_submits(line)
+        if submits:
+            yield submits[0]
+            continue
+        try:
+            yield decode_client(line)
+        except WireError as error:
+            yield error
