@@ -165,27 +165,38 @@ def memory_test(name: str, question: str, values: FloatArray, lags: int = 20) ->
 
 
 def effective_size(x: FloatArray, y: FloatArray) -> float:
-    """Sample size of two autocorrelated series for their correlation, from lag-1 correlations at several scales.
+    """Sample size of two series for their correlation: less than n where both are autocorrelated.
 
-    n (1 - a b) / (1 + a b) with a, b the lag-1 correlations (Bartlett 1935), of single values and of means of 5 and 20;
-    the smallest counts. A correlation within the noise of its own estimate counts as none.
+    n / (1 + 2 sum of r_x(k) r_y(k)) over lags up to n / 5 (Bartlett 1935), of ranks. Where one of the two shows no
+    autocorrelation in single values nor in means of 5, 20 or 50, it counts as white and nothing is taken off: the sum
+    would only add noise.
     """
-    from scipy.stats import rankdata
+    n = x.size
+    a, b = _centred_ranks(x), _centred_ranks(y)
+    if not (_autocorrelated(a) and _autocorrelated(b)):
+        return float(n)
+    product = _autocorrelation(a)[1 : n // 5] * _autocorrelation(b)[1 : n // 5]
+    return float(np.clip(n / (1.0 + 2.0 * float(product.sum())), 4.0, n))
 
-    shrink = 1.0
-    for block in (1, 5, 20):
-        m = x.size // block
+
+def _autocorrelated(series: FloatArray) -> bool:
+    for block in (1, 5, 20, 50):
+        m = series.size // block
         if m < 20:
-            break
-        lag_1 = []
-        for series in (x, y):
-            means = rankdata(series[: m * block].reshape(m, block).mean(axis=1))
-            means -= means.mean()
-            r = float(means[1:] @ means[:-1] / (means @ means)) if means.any() else 0.0
-            lag_1.append(r if r > 2.0 / np.sqrt(m) else 0.0)
-        product = lag_1[0] * lag_1[1]
-        shrink = min(shrink, (1 - product) / (1 + product))
-    return max(4.0, x.size * shrink)
+            return False
+        means = series[: m * block].reshape(m, block).mean(axis=1)
+        if _autocorrelation(means)[1] > 2.0 / np.sqrt(m):
+            return True
+    return False
+
+
+def _autocorrelation(series: FloatArray) -> FloatArray:
+    """Autocorrelation at all lags, by Fourier transform; 0 for a constant."""
+    centred = series - series.mean()
+    spectrum = np.fft.rfft(centred, 2 * centred.size)
+    covariance = np.fft.irfft(np.abs(spectrum) ** 2)[: centred.size]
+    correlation: FloatArray = covariance / covariance[0] if covariance[0] > 0 else np.zeros(centred.size)
+    return correlation
 
 
 def _centred_ranks(values: FloatArray) -> FloatArray:
@@ -231,16 +242,17 @@ def association_test(
     """
     from scipy.stats import norm
 
-    n_effective = effective_size(cause, response_ms) if serial else float(cause.size)
+    centred = cause - cause.mean()
+    power = float(centred @ centred)
+    slope = float(centred @ response_ms / power) if power > 0 else 0.0
+    left = response_ms - response_ms.mean() - slope * centred
+    # what the cause explains is no drift of the host: only what it leaves may cost sample size
+    n_effective = effective_size(cause, left) if serial else float(cause.size)
     error = 1.03 / np.sqrt(
         max(n_effective - 3.0, 1.0)
     )  # Fieller, Hartley & Pearson 1957: var z = 1.06 / (n - 3)
     rho = rank_correlation(cause, response_ms)
     p = float(2.0 * norm.sf(abs(np.arctanh(np.clip(rho, -0.999999, 0.999999))) / error))
-    centred = cause - cause.mean()
-    power = float(centred @ centred)
-    slope = float(centred @ response_ms / power) if power > 0 else 0.0
-    left = response_ms - response_ms.mean() - slope * centred
     slope_error = float(np.sqrt(left @ left / max(cause.size - 2, 1) / power)) if power > 0 else 0.0
     slope_error *= float(np.sqrt(cause.size / n_effective))
     return TestResult(

@@ -52,4 +52,5 @@ def _round_up(value: float) -> float:
     if value <= 0:
         return value
     digits = 1 - math.floor(math.log10(value))
-    return round(math.ceil(round(value * 10**digits, 6)) / 10**digits, digits)
+    step = 10.0**digits
+    return float(round(math.ceil(round(value * step, 6)) / step, digits))
