@@ -39,7 +39,12 @@ def cv2_terms(x: FloatArray) -> FloatArray:
 
 def cv2(x: FloatArray) -> float:
     """CV2, the mean of :func:`cv2_terms`; needs 2 intervals."""
-    return _nanmean(cv2_terms(x))
+    return cv2_of_terms(cv2_terms(x))
+
+
+def cv2_of_terms(terms: FloatArray) -> float:
+    """CV2 from terms, which may come from several miners."""
+    return _nanmean(terms)
 
 
 def lv(x: FloatArray) -> float:
@@ -124,10 +129,16 @@ def allan_factor(counts: FloatArray) -> float:
 
     Allan 1966, Proc. IEEE 54, 221, as used for point processes by Lowen & Teich. Needs 2 windows.
     """
-    if counts.size < 2 or counts.mean() == 0:
+    return pooled_allan_factor([counts])
+
+
+def pooled_allan_factor(counts: Sequence[FloatArray]) -> float:
+    """Allan factor of several miners: differences within one miner, both means over all."""
+    usable = [c for c in counts if c.size >= 2]
+    if not usable or (mean := float(np.concatenate(usable).mean())) == 0:
         return NAN
-    steps = np.diff(counts)
-    return float((steps @ steps) / steps.size / (2.0 * counts.mean()))
+    steps = np.concatenate([np.diff(c) for c in usable])
+    return float(steps @ steps) / steps.size / (2.0 * mean)
 
 
 @dataclass(frozen=True)
