@@ -153,41 +153,22 @@ def lyapunov(x: FloatArray, dimension: int = 3, horizon: int = 10, separation: i
     return float(np.polyfit(np.arange(horizon)[known], divergence[known], 1)[0])
 
 
-@numba.njit(cache=True)
-def _divergence(x, dimension, horizon, separation):  # type: ignore[no-untyped-def]
-    points = x.size - dimension + 1
-    usable = points - horizon + 1
-    total = np.zeros(horizon)
-    count = np.zeros(horizon, np.int64)
-    for i in range(usable):
-        best = np.inf
-        nearest = -1
-        for j in range(usable):
-            if abs(i - j) <= separation:
-                continue
-            distance = 0.0
-            for k in range(dimension):
-                step = x[i + k] - x[j + k]
-                distance += step * step
-                if distance >= best:
-                    break
-            if distance < best:
-                best = distance
-                nearest = j
-        if nearest < 0:
-            continue
-        for h in range(horizon):
-            distance = 0.0
-            for k in range(dimension):
-                step = x[i + h + k] - x[nearest + h + k]
-                distance += step * step
-            if distance > 0:
-                total[h] += 0.5 * np.log(distance)
-                count[h] += 1
-    result = np.full(horizon, np.nan)
-    for h in range(horizon):
-        if count[h]:
-            result[h] = total[h] / count[h]
+def _divergence(x: FloatArray, dimension: int, horizon: int, separation: int) -> FloatArray:
+    """Mean log distance of nearest neighbours after 0 .. horizon-1 steps, shape (horizon,)."""
+    from scipy.spatial import cKDTree
+
+    points = np.lib.stride_tricks.sliding_window_view(x, dimension)
+    usable = points[: points.shape[0] - horizon + 1]
+    # itself and its neighbours in time can take 2 separation + 1 places, so one more place suffices
+    found = np.asarray(cKDTree(usable).query(usable, k=2 * separation + 2)[1])
+    rows = np.arange(usable.shape[0])
+    apart = np.abs(found - rows[:, None]) > separation
+    nearest = found[rows, apart.argmax(axis=1)]
+    result = np.full(horizon, NAN)
+    for step in range(horizon):
+        distance = np.linalg.norm(points[rows + step] - points[nearest + step], axis=1)
+        if (distance > 0).any():
+            result[step] = np.log(distance[distance > 0]).mean()
     return result
 
 

@@ -203,21 +203,24 @@ def _hyper_exponential(y: FloatArray, rng: np.random.Generator, starts: int) -> 
 def _maximise(
     density: LogDensity, y: FloatArray, starts: Sequence[FloatArray], bounds: Sequence[tuple[float, float]]
 ) -> tuple[list[float], float]:
-    """Best of several bounded quasi-Newton climbs: parameters and log likelihood."""
+    """Best of several quasi-Newton climbs within bounds: parameters and log likelihood.
+
+    BFGS on clipped parameters, because the bounded variant of scipy wakes all BLAS threads for vectors of five.
+    """
     from scipy.optimize import minimize
 
     low, high = np.array(bounds).T
 
     def cost(p: FloatArray) -> float:
-        value = -float(density(p, y).mean())
+        value = -float(density(np.clip(p, low, high), y).mean())
         return value if np.isfinite(value) else 1e6
 
     best: Any = None
     for start in starts:
-        found = minimize(cost, np.clip(start, low, high), method="L-BFGS-B", bounds=bounds)
+        found = minimize(cost, np.clip(start, low, high), method="BFGS", options={"gtol": 1e-6, "maxiter": 200})
         if best is None or found.fun < best.fun:
             best = found
-    return [float(v) for v in best.x], -float(best.fun) * y.size
+    return [float(v) for v in np.clip(best.x, low, high)], -float(best.fun) * y.size
 
 
 MODELS: dict[str, Callable[[FloatArray, np.random.Generator, int], _Found]] = {
