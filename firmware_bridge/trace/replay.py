@@ -88,15 +88,15 @@ async def replay(
     if speed is not None and not 0 < speed < float("inf"):
         raise UserError(f"a replay's speed is a positive number or max, not {speed:g}")
     clock = clock or SystemClock()
-    stamp = None if speed is None else ShareRow._fields.index(time_base(reader, run))
+    base = None if speed is None else time_base(reader, run)
     begin_ns = clock.monotonic_ns()
     first_ns: int | None = None
     for count, event in enumerate(events_of(reader, run)):
-        if stamp is None or speed is None:
+        if base is None or speed is None:
             if count % YIELD_EVERY == YIELD_EVERY - 1:
                 await sleep(0)
         else:
-            time_ns = event.row[stamp]
+            time_ns: int = getattr(event.row, base)
             first_ns = time_ns if first_ns is None else first_ns
             wait_ns = begin_ns + (time_ns - first_ns) / speed - clock.monotonic_ns()
             if wait_ns > 0:

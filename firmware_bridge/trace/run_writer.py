@@ -103,6 +103,10 @@ class RunWriter:
         """Add many readings: rows in the order of :class:`TelemetryRow`."""
         self._writer.put_block(telemetry, self, rows, None)
 
+    def rows(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Add rows of any event table as they stand, in the order of its columns after ``run``."""
+        self._writer.put_block(table, self, rows, None)
+
     def setting(
         self,
         *,
@@ -160,8 +164,13 @@ class RunWriter:
         """
         self._writer.call(lambda sink: None, timeout_s=timeout_s)
 
-    def end(self, status: str, reason: str | None = None) -> None:
+    def end(self, status: str, reason: str | None = None, *, wall_ns: int | None = None) -> None:
         """End the run with ``success``, ``abort`` or ``fail``; durable when this returns.
+
+        Args:
+            status: how it ended.
+            reason: why, in words.
+            wall_ns: when it ended, where that is not now.
 
         Raises:
             TraceError: if rows could not be stored, unless the run is ended as failed anyway.
@@ -173,7 +182,7 @@ class RunWriter:
             if status == "fail":
                 return  # the failure itself has been recorded already
             raise TraceError(str(self.failed)) from self.failed
-        ended_wall_ns = self._writer.clock.wall_ns()
+        ended_wall_ns = self._writer.clock.wall_ns() if wall_ns is None else wall_ns
 
         def operation(sink: Sink) -> None:
             mine = shares.c.run == self.run
