@@ -1,0 +1,334 @@
+"""The discrete-event engine: one emulated miner and its pool, from job to share, in virtual time (numba).
+
+Events, in ms since the run began: a job is sent, the miner's loader begins or ends, the boards stop or restart, a share
+is found, a share arrives. The miner's states are those of :mod:`physics`: *idle* (the newest job runs), *loading*,
+*late* (a spoiled load waits for its successor). Found shares pass the driver's filter (a nonce equal to the last one is
+dropped), the planted delays, the host's poll and the network.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from firmware_bridge.emulator.geometry import CELLS, locate, scan_time
+from firmware_bridge.emulator.grind import grind
+from firmware_bridge.emulator.physics import PARAMETERS
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+U32 = npt.NDArray[np.uint32]
+U8 = npt.NDArray[np.uint8]
+
+NEVER = 1e300
+
+(
+    DEAD_TIME, LATE_LOADS, DUPLICATES, DELAY, LOAD, LOAD_JITTER, REFILL, REFILL_WORKS,
+    FIRST_WORKS, STOP_AT_ONCE, STOP_SPREAD, PICKUP, BUSY, BUSY_SD, LATE, LATE_SD,
+    STALE_STOP, STALE_START, STALE_HALT, RELOAD_AT_ONCE, POLL, NETWORK, TURNAROUND, TURNAROUND_SD,
+) = range(len(PARAMETERS))  # fmt: skip
+
+SHARE_JOB, SHARE_EXTRANONCE2, SHARE_NONCE, SHARE_VERSION, SHARE_COUNTER, SHARE_BATCH = range(6)
+"""Columns of the table of contents of shares."""
+
+DIFFICULTY_1 = float(0xFFFF) * 2.0**208
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def digest_difficulty(digest: U32) -> float:
+    """Difficulty of a digest to 64 bits; the planted effect of quality needs no more."""
+    value = 0.0
+    for i in range(4):
+        w = digest[7 - i]
+        swapped = (
+            ((w >> np.uint32(24)) & np.uint32(0xFF))
+            | ((w >> np.uint32(8)) & np.uint32(0xFF00))
+            | ((w << np.uint32(8)) & np.uint32(0xFF0000))
+            | (w << np.uint32(24))
+        )
+        value = value * 4294967296.0 + np.float64(np.uint32(swapped))
+    return DIFFICULTY_1 / (value * 2.0**128) if value > 0 else 1e70
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _late_delay(rng: np.random.Generator, p: F64) -> float:
+    return float(max(p[STALE_START] + 0.1, p[LATE] + p[LATE_SD] * rng.standard_normal()))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def run_engine(
+    rng: np.random.Generator,
+    p: F64,
+    model: int,
+    pace: float,
+    mean_ms: float,
+    floor_scaled: float,
+    first_ms: float,
+    refill_ms: float,
+    period_ms: float,
+    limit_ms: float,
+    target: U32,
+    random_bytes: U8,
+    extranonce1: U8,
+    version: np.uint32,
+    nbits: np.uint32,
+    start_s: float,
+    symbols: F64,
+    temperatures: F64,
+    telemetry_ms: float,
+    plants: F64,
+    plant_constants: F64,
+    sent_ms: F64,
+    ntimes: U32,
+    row_share: I64,
+    row_ms: F64,
+    found_ms: F64,
+    shares: I64,
+    digests: U32,
+) -> tuple[int, int, int]:
+    """Run one miner until its rows, its jobs or its time are used up.
+
+    Args:
+        rng: where chance comes from.
+        p: ``Physics.vector()``.
+        model: ``geometry.S9`` or ``geometry.LV06``.
+        pace: hash rate over the model's own.
+        mean_ms: mean work-time between shares.
+        floor_scaled: verified difficulty of the smallest share (planted quality counts from there).
+        first_ms: work-time before which no work gives a share.
+        refill_ms: work-time after which the works pause for ``p[REFILL]``.
+        period_ms: job period of the stream mode, or <= 0 for a new job after every share.
+        limit_ms: end of the run.
+        target: 8 words, most significant first.
+        random_bytes: shape (jobs, 96): prevhash, coinb1 and coinb2 of each job.
+        extranonce1: 4 bytes.
+        version: version of all jobs.
+        nbits: nBits of all jobs.
+        start_s: wall time at 0 ms, for ntime.
+        symbols: shape (jobs,): input symbol of each job.
+        temperatures: deviation from the mean in °C, ``telemetry_ms`` apart.
+        telemetry_ms: see there.
+        plants: ms per unit of input, of temperature, of quality.
+        plant_constants: constant delay of each that keeps them from being negative.
+        sent_ms: receives when each job was sent, shape (jobs,).
+        ntimes: receives the ntime of each job, shape (jobs,).
+        row_share: receives the number of the share that each row reports, shape (rows,).
+        row_ms: receives when the pool stamped each row, shape (rows,).
+        found_ms: receives when the chip found what each row reports, shape (rows,).
+        shares: receives the contents of shares, shape (rows + slack, 6); see the column names.
+        digests: receives their hashes, 8 words as hashed.
+
+    Returns:
+        Rows, jobs and shares (contents) written.
+    """
+    poll_phase = rng.random() * p[POLL]
+    coinbase = np.empty(72, dtype=np.uint8)
+    prevhash = np.empty(8, dtype=np.uint32)
+    at = np.zeros(4, dtype=np.int64)
+    answer = np.empty(3, dtype=np.int64)
+    # the shares of the job that is being hashed: work-time of each, and its number among the contents
+    capacity = 256
+    times = np.empty(capacity)
+    numbers = np.empty(capacity, dtype=np.int64)
+    known = 0
+    drawn_ms = first_ms
+    draw_at0 = draw_at1 = draw_at2 = np.int64(0)
+
+    n_rows = 0
+    n_shares = 0
+    n_jobs = 1
+    sent_ms[0] = 0.0
+    ntimes[0] = np.uint32(start_s)
+    received = 0  # jobs that the miner has taken notice of
+    newest = -1
+    loaded = -1
+    pointer = 0
+    begin = NEVER  # when work 0 of the running pass would have started
+    pause = 0.0  # after the first works of this pass
+    stop = NEVER
+    load_end = NEVER
+    pickup_until = -1.0
+    busy_until = -1.0
+    retry = NEVER  # when the load after a spoiled one begins
+    restart = NEVER  # when the boards start the previous job anew
+    halt = NEVER  # when they stop even the restarted job
+    last_reported = -1
+    pending = np.empty(64, dtype=np.int64)
+    pending_ms = np.empty(64)
+    pending_found = np.empty(64)
+    n_pending = 0
+    last_arrival = 0.0
+    pool_free = 0.0
+    next_job = period_ms if period_ms > 0 else NEVER
+
+    while n_rows < row_share.size:
+        found = NEVER
+        if loaded >= 0 and begin < NEVER:
+            if pointer == known:
+                # draw the next share of this job in work-time; what the boards do not hash yet is skipped
+                if known == capacity:
+                    capacity *= 2
+                    longer = np.empty(capacity)
+                    longer[:known] = times[:known]
+                    times = longer
+                    more = np.empty(capacity, dtype=np.int64)
+                    more[:known] = numbers[:known]
+                    numbers = more
+                while True:
+                    drawn_ms += rng.exponential(mean_ms)
+                    locate(model, drawn_ms, pace, rng.random(), at)
+                    if at[3] == 1:
+                        break
+                times[known] = drawn_ms
+                numbers[known] = -1
+                known += 1
+                draw_at0, draw_at1, draw_at2 = at[0], at[1], at[2]
+            x = times[pointer]
+            found = begin + x + (pause if x >= refill_ms else 0.0)
+            if found >= stop:
+                found = NEVER
+        notify = sent_ms[received] if received < n_jobs else NEVER
+        arrival = pending_ms[0] if n_pending > 0 else NEVER
+        now = min(min(min(found, notify), min(arrival, load_end)), min(min(retry, restart), next_job))
+        if now > limit_ms:
+            break
+
+        if now == notify:
+            received += 1
+            newest = received - 1
+            if p[DEAD_TIME] == 0:
+                load_end = now
+            elif load_end < NEVER and (p[LATE_LOADS] == 0 or now < pickup_until):
+                pass  # the load under way takes the newest job
+            elif retry < NEVER:
+                # the load is late already: mostly it waits as long again, and the boards stop for good
+                if restart == NEVER and rng.random() < p[RELOAD_AT_ONCE]:
+                    retry = now
+                else:
+                    retry = now + _late_delay(rng, p)
+                    halt = min(halt, now + p[STALE_HALT])
+                    stop = min(stop, halt)
+            elif p[LATE_LOADS] > 0 and (load_end < NEVER or now < busy_until):
+                stop = min(stop, now + p[STALE_STOP])
+                load_end = NEVER
+                retry = now + _late_delay(rng, p)
+                halt = NEVER
+                if p[DUPLICATES] > 0 and loaded >= 0:
+                    restart = now + p[STALE_START]
+            else:
+                retry = now
+        elif now == retry:
+            retry = NEVER
+            restart = NEVER
+            linger = 0.0 if rng.random() < p[STOP_AT_ONCE] else rng.random() * p[STOP_SPREAD]
+            stop = min(stop, now + linger)
+            load_end = now + max(0.0, p[LOAD] + p[LOAD_JITTER] * rng.standard_normal())
+            pickup_until = now + rng.random() * p[PICKUP]
+            busy_until = now + p[BUSY] + p[BUSY_SD] * rng.standard_normal()
+        elif now == load_end:
+            load_end = NEVER
+            restart = NEVER
+            loaded = newest
+            known = 0
+            pointer = 0
+            drawn_ms = first_ms
+            begin = now
+            pause = p[REFILL] if p[DEAD_TIME] > 0 else 0.0
+            stop = NEVER
+        elif now == restart:
+            restart = NEVER
+            pointer = 0
+            begin = now
+            pause = 0.0
+            stop = halt
+        elif now == next_job:
+            if n_jobs >= sent_ms.size:
+                break
+            sent_ms[n_jobs] = now
+            ntimes[n_jobs] = np.uint32(start_s + now / 1000.0)
+            n_jobs += 1
+            next_job += period_ms
+        elif now == found:
+            if numbers[pointer] < 0:
+                if n_shares >= shares.shape[0]:
+                    break
+                at[0], at[1], at[2] = draw_at0, draw_at1, draw_at2
+                job_bytes = random_bytes[loaded]
+                for i in range(8):
+                    prevhash[i] = (
+                        (np.uint32(job_bytes[4 * i]) << np.uint32(24))
+                        | (np.uint32(job_bytes[4 * i + 1]) << np.uint32(16))
+                        | (np.uint32(job_bytes[4 * i + 2]) << np.uint32(8))
+                        | np.uint32(job_bytes[4 * i + 3])
+                    )
+                coinbase[:32] = job_bytes[32:64]
+                coinbase[32:36] = extranonce1
+                coinbase[40:72] = job_bytes[64:96]
+                grind(
+                    model, at, int(rng.random() * CELLS[model]), coinbase, 36, prevhash, version,
+                    ntimes[loaded], nbits, target, digests[n_shares], answer,
+                )  # fmt: skip
+                numbers[pointer] = n_shares
+                shares[n_shares, SHARE_JOB] = loaded
+                shares[n_shares, SHARE_EXTRANONCE2] = at[0]
+                shares[n_shares, SHARE_NONCE] = answer[0]
+                shares[n_shares, SHARE_VERSION] = answer[1]
+                shares[n_shares, SHARE_COUNTER] = at[1]
+                shares[n_shares, SHARE_BATCH] = at[2]
+                # the nonce may lie some counters further on; its time is that of its place in the scan
+                later = max(scan_time(model, pace, at), times[pointer])
+                times[pointer] = later
+                drawn_ms = later
+                n_shares += 1
+            number = numbers[pointer]
+            pointer += 1
+            if number != last_reported:
+                last_reported = number
+                wait = 0.0
+                if plants[0] != 0.0:
+                    wait += max(0.0, plants[0] * symbols[loaded] + plant_constants[0])
+                if plants[1] != 0.0:
+                    reading = min(int(now / telemetry_ms), temperatures.size - 1)
+                    wait += max(0.0, plants[1] * temperatures[reading] + plant_constants[1])
+                if plants[2] != 0.0:
+                    octaves = math.log2(digest_difficulty(digests[number]) / floor_scaled)
+                    wait += max(0.0, plants[2] * octaves + plant_constants[2])
+                arrives = now + wait
+                if p[DELAY] > 0:
+                    arrives = (math.floor((arrives - poll_phase) / p[POLL]) + 1.0) * p[POLL] + poll_phase
+                    arrives += rng.exponential(p[NETWORK])
+                last_arrival = max(arrives, last_arrival)
+                if n_pending == pending.size:
+                    pending = np.append(pending, np.empty_like(pending))
+                    pending_ms = np.append(pending_ms, np.empty_like(pending_ms))
+                    pending_found = np.append(pending_found, np.empty_like(pending_found))
+                pending[n_pending] = number
+                pending_ms[n_pending] = last_arrival
+                pending_found[n_pending] = now
+                n_pending += 1
+        else:
+            stamp = max(arrival, pool_free)
+            row_share[n_rows] = pending[0]
+            row_ms[n_rows] = stamp
+            found_ms[n_rows] = pending_found[0]
+            n_rows += 1
+            for i in range(1, n_pending):
+                pending[i - 1] = pending[i]
+                pending_ms[i - 1] = pending_ms[i]
+                pending_found[i - 1] = pending_found[i]
+            n_pending -= 1
+            pool_free = stamp
+            if period_ms <= 0:
+                if n_jobs >= sent_ms.size:
+                    break
+                if p[DELAY] > 0:
+                    pool_free += max(0.5, p[TURNAROUND] + p[TURNAROUND_SD] * rng.standard_normal())
+                sent_ms[n_jobs] = pool_free
+                ntimes[n_jobs] = np.uint32(start_s + pool_free / 1000.0)
+                n_jobs += 1
+                if p[DELAY] > 0:
+                    pool_free += 0.02
+    return n_rows, n_jobs, n_shares

@@ -1,0 +1,277 @@
+"""Virtual time: a run of one emulated miner, thousands of times faster than real time, byte-identical per seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from firmware_bridge.emulator import effects
+from firmware_bridge.emulator.model import Model, get_model
+from firmware_bridge.emulator.physics import Physics
+from firmware_bridge.errors import UserError
+from firmware_bridge.headers import (
+    DEFAULT_VERSION_MASK,
+    MAX_TARGET,
+    target_from_difficulty,
+)
+
+if TYPE_CHECKING:
+    from firmware_bridge.emulator.virtual_trace import VirtualTrace
+    from firmware_bridge.trace.run_writer import RunWriter
+    from firmware_bridge.trace.writer import TraceWriter
+
+ROWS_AT_ONCE = 5000
+"""Rows handed to the trace writer in one block."""
+
+DEFAULT_SHARES = 2588
+"""Length of a run where nothing is said: that of the recording."""
+
+
+@dataclass(frozen=True)
+class VirtualConfig:
+    """What to simulate.
+
+    Attributes:
+        model: ``s9`` or ``lv06``.
+        shares: rows after which the run ends; None if ``seconds`` are given.
+        seconds: virtual time after which it ends; None if ``shares`` are given. Both: whatever comes first.
+        seed: of everything random.
+        scale: difficulty scale S.
+        difficulty: nominal pool difficulty; the chip never reports below its floor.
+        mode: ``swh`` (a new job at the arrival of every share, as in the recording) or ``stream``.
+        job_period_s: job period of the stream mode.
+        plants: planted effects, kind to strength.
+        physics: timing model; None means the default of the model.
+        start_wall_ns: wall time at the start.
+    """
+
+    model: str = "s9"
+    shares: int | None = DEFAULT_SHARES
+    seconds: float | None = None
+    seed: int = 0
+    scale: float = 2.0**-32
+    difficulty: float = 256.0
+    mode: str = "swh"
+    job_period_s: float = 30.0
+    plants: dict[str, float] = field(default_factory=dict)
+    physics: Physics | None = None
+    start_wall_ns: int = 1_700_000_000_000_000_000
+
+    def resolved_physics(self) -> Physics:
+        """The physics in force."""
+        return Physics.of(self.model) if self.physics is None else self.physics
+
+    def floor(self) -> float:
+        """Smallest nominal difficulty that the miner submits."""
+        return max(get_model(self.model).floor, self.difficulty)
+
+    def pace(self) -> float:
+        """Hash rate over the model's own."""
+        rate = self.resolved_physics().hash_rate_ths
+        return 1.0 if rate is None else rate / get_model(self.model).capacity_ths
+
+    def version_mask(self) -> int:
+        """Version bits that the pool lets the miner roll."""
+        return DEFAULT_VERSION_MASK if get_model(self.model).version_bits else 0
+
+    def agent(self) -> str:
+        """User agent, scale included."""
+        from firmware_bridge.stratum.lines import scale_token
+
+        return f"{get_model(self.model).agent} asiclab-emulator {scale_token(self.scale)}"
+
+    def check(self) -> None:
+        """Refuse what cannot be simulated.
+
+        Raises:
+            UserError: naming the field and what it may be.
+        """
+        get_model(self.model)
+        effects.checked_plants(self.plants)
+        if self.mode not in ("swh", "stream"):
+            raise UserError(f"mode is swh or stream, not {self.mode!r}")
+        if self.shares is None and self.seconds is None:
+            raise UserError("say how long to emulate: --shares N or --seconds S")
+        for name in ("shares", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"{name} is above 0, not {value!r}")
+        if self.mode == "stream" and not 0 < self.job_period_s < float("inf"):
+            raise UserError(f"the job period is above 0 s, not {self.job_period_s!r}")
+        if not 0 < self.difficulty < float("inf"):
+            raise UserError(f"a difficulty is a positive number, not {self.difficulty!r}")
+        if not 0 < self.scale <= 1:
+            raise UserError(f"a difficulty scale is above 0 and at most 1, not {self.scale!r}")
+        if target_from_difficulty(self.floor() * self.scale) >= MAX_TARGET:
+            raise UserError(
+                f"at scale {self.scale!r} every hash meets difficulty {self.floor():g}: "
+                "shares would carry no difficulty; raise the difficulty or the scale"
+            )
+
+
+def simulate(config: VirtualConfig) -> VirtualTrace:
+    """Run the engine without a database.
+
+    Raises:
+        UserError: if the configuration makes no sense.
+    """
+    config.check()
+    model = get_model(config.model)
+    target = target_from_difficulty(config.floor() * config.scale)
+    hashes_per_ms = model.capacity_ths * config.pace() * 1e9
+    mean_ms = (1 << 256) / (target + 1) / config.scale / hashes_per_ms
+    expected = DEFAULT_SHARES
+    if config.seconds is not None:
+        expected = int(config.seconds * 1e3 / mean_ms * 1.1) + 100
+    rows = config.shares if config.seconds is None else min(config.shares or expected, expected)
+    assert rows is not None
+    while True:
+        trace = _simulate_rows(config, model, target, mean_ms, rows)
+        ended_early = trace.n < rows or trace.n == config.shares
+        if config.seconds is None or ended_early:
+            return trace
+        rows = min(2 * rows, config.shares or 2 * rows)  # chance filled the rows before the time was up
+
+
+def _simulate_rows(
+    config: VirtualConfig, model: Model, target: int, mean_ms: float, rows: int
+) -> VirtualTrace:
+    from firmware_bridge.emulator import geometry, virtual_trace
+    from firmware_bridge.emulator.engine import run_engine
+    from firmware_bridge.sha256d import target_words
+
+    physics = config.resolved_physics()
+    pace = config.pace()
+    engine_rng, job_rng, thermal_rng = np.random.default_rng(config.seed).spawn(3)
+    period_ms = config.job_period_s * 1e3 if config.mode == "stream" else 0.0
+    limit_ms = float("inf") if config.seconds is None else config.seconds * 1e3
+    longest_ms = min(limit_ms, (mean_ms + 60.0) * (rows + 10 * rows**0.5 + 100))
+    jobs = rows + 2 if period_ms <= 0 else int(longest_ms / period_ms) + 3
+    job_bytes = job_rng.integers(0, 256, size=(jobs, 96), dtype=np.uint8)
+    symbols = virtual_trace.symbols_of(job_bytes)
+    period_s = physics.telemetry_period_s
+    temperatures = physics.temperatures(thermal_rng, int(longest_ms / 1e3 / period_s) + 2)
+    sent_ms = np.empty(jobs)
+    ntimes = np.empty(jobs, dtype=np.uint32)
+    row_share = np.empty(rows, dtype=np.int64)
+    row_ms, found_ms = np.empty(rows), np.empty(rows)
+    shares = np.empty((rows + 1000, 6), dtype=np.int64)
+    digests = np.empty((rows + 1000, 8), dtype=np.uint32)
+    work_ms = geometry.S9_WORK_MS / pace
+    slowed = physics.dead_time
+    n_rows, n_jobs, n_shares = run_engine(
+        engine_rng,
+        physics.vector(),
+        model.code,
+        pace,
+        mean_ms,
+        config.floor() * config.scale,
+        physics.first_works * work_ms if slowed else 0.0,
+        physics.refill_works * work_ms if slowed else float("inf"),
+        period_ms,
+        limit_ms,
+        target_words(target),
+        job_bytes,
+        np.frombuffer(virtual_trace.EXTRANONCE1, dtype=np.uint8),
+        np.uint32(virtual_trace.VERSION),
+        np.uint32(virtual_trace.NBITS),
+        config.start_wall_ns / 1e9,
+        symbols,
+        temperatures - physics.temperature_c,
+        period_s * 1e3,
+        effects.strengths(config.plants),
+        effects.constants_ms(config.plants, physics.temperature_sd_c),
+        sent_ms,
+        ntimes,
+        row_share,
+        row_ms,
+        found_ms,
+        shares,
+        digests,
+    )
+    tick = physics.tick_ns()
+
+    def stamps(ms: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.asarray(np.floor(ms * (1e6 / tick)).astype(np.int64) * tick)
+
+    if n_rows:
+        n_jobs = min(n_jobs, int(np.searchsorted(sent_ms[:n_jobs], row_ms[n_rows - 1], side="right")) + 1)
+    return virtual_trace.VirtualTrace(
+        config=replace(config, physics=physics),
+        model=model,
+        job_bytes=job_bytes[:n_jobs],
+        job_ntime=ntimes[:n_jobs],
+        job_sent_ns=stamps(sent_ms[:n_jobs]),
+        symbol=symbols[:n_jobs],
+        row_share=row_share[:n_rows],
+        row_ns=stamps(row_ms[:n_rows]),
+        row_found_ms=found_ms[:n_rows],
+        share=shares[:n_shares],
+        digest=digests[:n_shares],
+        temperature_c=temperatures,
+        tick_ns=tick,
+    )
+
+
+def run_virtual(
+    config: VirtualConfig, writer: TraceWriter, *, progress: Callable[[int, int], None] | None = None
+) -> RunWriter:
+    """Simulate a run and write it into a trace; returns the ended run.
+
+    Args:
+        config: what to simulate.
+        writer: where to.
+        progress: called with rows written and rows in all, after each block.
+
+    Raises:
+        UserError: if the configuration makes no sense.
+        TraceError: if the trace cannot be written.
+    """
+    from firmware_bridge.trace.schema import MinerRow, RunRecord
+
+    trace = simulate(config)
+    physics = config.resolved_physics()
+    settings = {k: v for k, v in asdict(config).items() if k not in ("physics", "plants", "start_wall_ns")}
+    run = writer.begin_run(
+        RunRecord(
+            kind="virtual",
+            source="emulator",
+            mode=config.mode,
+            started_wall_ns=config.start_wall_ns,
+            started_monotonic_ns=0,
+            config=settings,
+            seeds={"emulator": config.seed},
+            plants=dict(config.plants),
+            physics=physics.to_json(),
+            clock_tick_ns=trace.tick_ns,
+            clock_source="virtual",
+        )
+    )
+    model = trace.model
+    run.miner(
+        MinerRow(
+            name=model.user,
+            user_agent=config.agent(),
+            address=None,
+            model=model.name,
+            extranonce1="0000ffff",
+            version_mask=config.version_mask(),
+            scale=config.scale,
+            floor=config.floor(),
+            connected_wall_ns=config.start_wall_ns,
+        )
+    )
+    jobs = int(trace.job_sent_ns.size)
+    for start in range(0, jobs, ROWS_AT_ONCE):
+        run.jobs(trace.job_rows(start, min(start + ROWS_AT_ONCE, jobs)))
+    run.telemetry_rows(trace.telemetry_rows())
+    for start in range(0, trace.n, ROWS_AT_ONCE):
+        stop = min(start + ROWS_AT_ONCE, trace.n)
+        run.shares(trace.share_rows(start, stop))
+        if progress is not None:
+            progress(stop, trace.n)
+    run.end("success")
+    return run
