@@ -18,11 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.harness import Benchmark, Row, paired
+from benchmarks.harness import ASICLAB, PROJECT, Benchmark, Row, paired
 from benchmarks.load import drive
 
 EVERY_HASH = 1e-10  # below 2.33e-10 each hash is a share
-BRIDGE = [sys.executable, "-c", "from experiments.cli import main; main()", "bridge"]
 ECHO = [sys.executable, "-m", "benchmarks.echo_server"]
 
 
@@ -73,11 +72,21 @@ class Side:
 def bridge(folder: Path) -> Iterator[int]:
     """Port of an `asiclab bridge` of its own process."""
     command = [
-        *BRIDGE,
-        *("--host", "127.0.0.1", "--port", "0", "--difficulty", str(EVERY_HASH), "--mode", "stream"),
+        *ASICLAB,
+        *(
+            "bridge",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--difficulty",
+            str(EVERY_HASH),
+            "--mode",
+            "stream",
+        ),
         *("--job-period", "600", "--db", f"sqlite:///{folder / 'bench.db'}", "--json"),
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -92,7 +101,7 @@ def bridge(folder: Path) -> Iterator[int]:
 @contextmanager
 def echo() -> Iterator[int]:
     """Port of an echo server of its own process."""
-    process = subprocess.Popen(ECHO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(ECHO, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield int(process.stdout.readline())

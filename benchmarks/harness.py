@@ -6,9 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 SECONDS = "s"
+PROJECT = Path(__file__).resolve().parent.parent
+ASICLAB = [sys.executable, "-m", "experiments.cli"]  # runs in PROJECT, installed or not
 
 
 class SkippedError(Exception):
