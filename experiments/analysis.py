@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from firmware_bridge.errors import UserError
 from firmware_bridge.timing.run_data import RunData
+
+if TYPE_CHECKING:
+    from firmware_bridge.trace.reader import TraceReader
+
+MAX_EVENTS = 20
 
 
 @dataclass(frozen=True)
@@ -62,53 +68,51 @@ def analyse(
         parts: whether each miner is summarised on its own as well (a report needs it).
 
     Raises:
-        UserError: if there is no such run or miner, or it has no share that verifies.
+        UserError: if there is no such run or miner.
         TraceError: if the database cannot be read.
     """
+    from firmware_bridge.timing.intervals import load_run
     from firmware_bridge.trace.reader import TraceReader
 
-    from firmware_bridge.timing.intervals import load_run
-
     reader = TraceReader(database_url)
-    try:
-        number = reader.resolve(name)
-        row = reader.run(number)
-        only: int | str | None = int(miner) if miner is not None and miner.isdigit() else miner
-        data = load_run(reader, number, only)
-        events = _warnings(reader, number)
-        left_out = _left_out(reader, number)
-    finally:
-        reader.close()
-    if data.n == 0:
-        raise UserError(f"run {row['run_id']} has no share that verifies, so there is nothing to look at")
-    summary = _summarise(data, seed)
+    number = reader.resolve(name)
+    row = reader.run(number)
+    only: int | str | None = int(miner) if miner is not None and miner.isdigit() else miner
+    data = load_run(reader, number, only)
+    events, left_out = _warnings(reader, number), _left_out(reader, number)
+    several = bool(np.unique(data.miner).size > 1)
+    # where each miner is summarised on its own, intervals and surrogates of all of them together say nothing more
+    summary = _summarise(data, seed, confidence=not (parts and several))
     return Analysis(row, data, summary, _parts(data, summary, seed) if parts else (), events, left_out, seed)
 
 
-def _summarise(data: RunData, seed: int) -> dict[str, Any]:
+def _summarise(data: RunData, seed: int, *, confidence: bool = True, verdict: bool = True) -> dict[str, Any]:
     from firmware_bridge.timing.summary import summarise
 
-    return summarise(data, seed=seed)
+    return summarise(data, seed=seed, confidence=confidence, verdict=verdict).to_json()
 
 
 def _parts(data: RunData, summary: dict[str, Any], seed: int) -> tuple[Part, ...]:
     numbers, counts = np.unique(data.miner, return_counts=True)
-    if numbers.size == 1:
-        return (Part(int(numbers[0]), data, summary),)
+    if numbers.size <= 1:
+        return tuple(Part(int(number), data, summary) for number in numbers)
     parts = []
-    for number in numbers[np.argsort(-counts, kind="stable")]:
+    # the miners of a run share the level of its verdict, so theirs are not judged a second time on their own
+    verdicts = dict(zip(numbers.tolist(), summary["verdict"]["miners"].values(), strict=True))
+    for number in numbers[np.argsort(-counts, kind="stable")].tolist():
         own = data.select(data.miner == number)
-        parts.append(Part(int(number), own, _summarise(own, seed)))
+        part = _summarise(own, seed, verdict=False) | {"verdict": verdicts[number]}
+        parts.append(Part(number, own, part))
     return tuple(parts)
 
 
-def _warnings(reader: Any, number: int) -> tuple[dict[str, Any], ...]:
-    frame = reader.frame(number, "events")
-    kept = frame[frame["severity"].isin(["warning", "error"])]
-    return tuple(kept[["kind", "severity", "detail"]].head(20).to_dict("records"))
+def _warnings(reader: TraceReader, number: int) -> tuple[dict[str, Any], ...]:
+    rows = (row for row in reader.dicts(number, "events") if row["severity"] in ("warning", "error"))
+    return tuple(islice(rows, MAX_EVENTS))
 
 
-def _left_out(reader: Any, number: int) -> dict[str, int]:
-    frame = reader.frame(number, "shares")
-    rejected = frame[(frame["valid"] == False) & (frame["reason"] != "duplicate")]  # noqa: E712 - nullable column
-    return {str(reason): int(count) for reason, count in rejected["reason"].value_counts().items()}
+def _left_out(reader: TraceReader, number: int) -> dict[str, int]:
+    columns = reader.columns(number, "shares", ["valid", "reason"])
+    refused = ~columns.values["valid"] & ~columns.null["valid"]
+    reasons = Counter(str(reason) for reason in columns.values["reason"][refused] if reason != "duplicate")
+    return dict(reasons.most_common())

@@ -51,7 +51,7 @@ def report(
     from experiments.cli import output
     from experiments.report import write_report
 
-    result = analyse(db, run, miner=miner, seed=seed)
+    result = analyse(db, run, miner=miner, seed=seed, parts=True)
     path = out or Path(f"report-{result.data.run_id}.html")
     write_report(result, path)
     verdict = result.summary["verdict"]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, options_in_force
 from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Scale, Seconds, Shares
 from experiments.cli.running import stoppable
+from firmware_bridge.errors import LabError, UserError
 
 if TYPE_CHECKING:
     from experiments.cli.running import Stop
     from firmware_bridge.stratum.config import BridgeConfig
+    from firmware_bridge.stratum.server import Bridge
+    from firmware_bridge.trace.schema import RunRecord
 
 
 def bridge(
@@ -77,13 +81,9 @@ def bridge(
         import asyncio
         import secrets
 
-        from firmware_bridge.errors import UserError
         from firmware_bridge.stratum.config import BridgeConfig
+        from firmware_bridge.trace.schema import RunRecord
 
-        try:
-            mask = int(version_mask, 16)
-        except ValueError as error:
-            raise UserError(f"--version-mask is up to 8 hex digits, not {version_mask!r}") from error
         settings = BridgeConfig(
             host=host,
             port=port,
@@ -93,29 +93,94 @@ def bridge(
             swh_timeout_s=swh_timeout,
             scale=scale,
             base_version=base_version,
-            version_mask=mask,
+            version_mask=_hex(version_mask, "--version-mask"),
             max_clients=max_clients,
             keep_secrets=keep_secrets,
         )
         used_seed = secrets.randbits(63) if seed is None else seed
-        snapshot = {"bridge": settings.snapshot(), **options_in_force(ctx)}
-        end = asyncio.run(_serve(settings, db, synchronous, used_seed, snapshot, seconds, shares, stop, json))
-    if end["status"] == "fail":
+        record = RunRecord(
+            kind="live", source="bridge", seeds={"jobs": used_seed}, config={"cli": options_in_force(ctx)}
+        )
+        status = asyncio.run(_serve(settings, db, synchronous, record, (seconds, shares), stop, json))
+    if status != "success":
         raise typer.Exit(EXIT_CHECK_FAILED)
+
+
+def _hex(text: str, option: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError as error:
+        raise UserError(f"{option} is up to 8 hex digits, not {text!r}") from error
 
 
 async def _serve(
     settings: BridgeConfig,
     db: str,
     synchronous: str,
-    seed: int,
-    snapshot: dict[str, Any],
-    seconds: float | None,
-    shares: int | None,
+    record: RunRecord,
+    limits: tuple[float | None, int | None],
     stop: Stop,
     json: bool,
-) -> dict[str, Any]:
-    raise NotImplementedError
+) -> str:
+    """Run the bridge until a limit or a signal, print its two lines, and give the run's exit status."""
+    import asyncio
+    from functools import partial
+
+    import numpy as np
+
+    from experiments.cli import output
+    from firmware_bridge.stratum.server import Bridge
+    from firmware_bridge.trace.reader import TraceReader
+    from firmware_bridge.trace.writer import TraceWriter
+
+    open_writer = partial(TraceWriter, db, synchronous=synchronous)
+    server = Bridge(settings, open_writer, np.random.default_rng(record.seeds["jobs"]), record=record)
+    host, port = await server.start()
+    run = server.run.run_id
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    stop.call(lambda: loop.call_soon_threadsafe(server.request_stop, f"stopped by {stop.reason}"))
+    if json:
+        output.emit({"ready": True, "host": host, "port": port, "run": run})
+    else:
+        output.console().print(f"Run {run}: listening on {host}:{port}; Ctrl-C stops", markup=False)
+    status = None if json else asyncio.create_task(_show(server))
+    end = {"run": run, "status": "fail", "reason": ""}
+    try:
+        end["reason"] = await server.serve(*limits)
+        end["status"] = str(TraceReader(db).run(server.run.run)["exit_status"])
+    except LabError as error:
+        end["reason"] = str(error)
+        raise
+    finally:
+        if status is not None:
+            status.cancel()
+        counts = asdict(server.stats)
+        seconds = round(loop.time() - begin, 3)
+        if json:
+            output.emit({**end, "shares": counts.pop("accepted"), **counts, "seconds": seconds})
+        else:
+            text = f"Run {run}: {counts['accepted']} shares of {counts['miners']} miners, {counts['rejected']} refused"
+            output.console().print(f"{text}, {seconds:.0f} s ({end['reason']})", markup=False)
+    return end["status"]
+
+
+async def _show(server: Bridge) -> None:
+    """A line that follows the counts, where somebody can see it."""
+    import asyncio
+
+    from experiments.cli import output
+
+    console = output.console()
+    if not console.is_terminal:
+        return
+    with console.status("") as line:
+        while True:
+            now = server.stats
+            line.update(
+                f"{now.miners} miners, {now.jobs} jobs, {now.accepted} shares, {now.rejected} refused"
+            )
+            await asyncio.sleep(0.5)
 
 
 def register(app: typer.Typer) -> None:

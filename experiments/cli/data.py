@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from experiments.cli.command import LabCommand
 from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Run
+from experiments.cli.running import stoppable
 from firmware_bridge.errors import UserError
+
+if TYPE_CHECKING:
+    from experiments.cli.running import Stop
 
 
 def import_file(
@@ -55,18 +61,171 @@ def parse_mapping(text: str | None) -> dict[str, str] | None:
 def export(
     run: Run,
     format_: Annotated[
-        str, typer.Option("--format", metavar="csv|parquet", help="Format of the file.")
-    ] = "csv",
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write it.")] = None,
+        str | None,
+        typer.Option("--format", metavar="csv|parquet", help="By default what the file name says."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="By default shares-RUN.csv.")
+    ] = None,
     db: Db = DEFAULT_DB,
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Write the shares of a run to a file that can be imported again without loss."""
-    raise NotImplementedError
+    """Write the shares of a run to a file that imports without loss."""
+    from experiments.cli import output
+    from firmware_bridge.trace.formats import export_run
+    from firmware_bridge.trace.reader import TraceReader
+
+    reader = TraceReader(db)
+    number = reader.resolve(run)
+    chosen = format_ or ("parquet" if out is not None and out.suffix == ".parquet" else "csv")
+    name = reader.run(number)["run_id"]
+    result = export_run(reader, number, out or Path(f"shares-{name}.{chosen}"), chosen)
+    if json:
+        output.emit({"run": name, "format": chosen, **result.to_json()})
+    else:
+        text = f"{result.shares} shares in {result.path}, the rest of the run in {result.companion}"
+        output.console().print(text, markup=False)
+
+
+def bundle(
+    run: Run,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="By default RUN.zip.")] = None,
+    db: Db = DEFAULT_DB,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Pack a run into one archive with checksums, for sharing."""
+    from experiments.cli import output
+    from firmware_bridge.trace.bundle import write_bundle
+    from firmware_bridge.trace.reader import TraceReader
+
+    reader = TraceReader(db)
+    number = reader.resolve(run)
+    name = reader.run(number)["run_id"]
+    result = write_bundle(reader, number, out or Path(f"{name}.zip"))
+    if json:
+        output.emit({"run": name, **output.plain(result)})
+    else:
+        output.console().print(f"{result.path}: {result.shares} shares", markup=False)
+
+
+def replay(
+    run: Run,
+    speed: Annotated[
+        str, typer.Option("--speed", metavar="X|max", help="1 is recorded time, max as fast as possible.")
+    ] = "1",
+    events: Annotated[bool, typer.Option("--events", help="Print every share as a line of JSON.")] = False,
+    db: Db = DEFAULT_DB,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Feed a stored run through the interface of live shares.
+
+    At the end stands a digest of all events: the same run gives the same digest at any speed.
+    """
+    import asyncio
+
+    with stoppable() as stop:
+        result = asyncio.run(_replay(db, run, parse_speed(speed), events, stop, json))
+    if json:
+        from experiments.cli import output
+
+        output.emit(result)
+
+
+def parse_speed(text: str) -> float | None:
+    """A positive factor, or None for as fast as possible.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0.0 < speed < float("inf"):
+        raise UserError(f"--speed is a positive number or max, not {text!r}")
+    return speed
+
+
+async def _replay(
+    db: str, name: str, speed: float | None, events: bool, stop: Stop, json: bool
+) -> dict[str, Any]:
+    import hashlib
+    import time
+
+    from experiments.cli import output
+    from firmware_bridge.trace.reader import TraceReader
+    from firmware_bridge.trace.replay import replay as replayed
+
+    reader = TraceReader(db)
+    number = reader.resolve(name)
+    run_id, total = reader.run(number)["run_id"], reader.count(number)
+    digest = hashlib.sha256()
+    begin = time.perf_counter()
+    count = valid = 0
+    stop.call(_cancel_this_task())
+    with _bar(total, shown=not json and not events) as advance, _ended_by(stop):
+        async for event in replayed(reader, number, speed):
+            digest.update(repr((tuple(event.row), event.job, event.miner_name)).encode())
+            count += 1
+            valid += bool(event.row.valid)
+            if events:
+                output.emit({"miner_name": event.miner_name, **event.row._asdict()})
+            advance()
+    result: dict[str, Any] = {"run": run_id, "shares": count, "valid": valid, "complete": count == total}
+    result |= {"digest": digest.hexdigest(), "seconds": round(time.perf_counter() - begin, 3)}
+    if not json:
+        text = f"Run {run_id}: {count} of {total} shares, digest {result['digest'][:16]}, {result['seconds']:.1f} s"
+        output.console(stderr=events).print(text, markup=False)
+    return result
+
+
+def _cancel_this_task() -> Callable[[], None]:
+    import asyncio
+
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def cancel() -> None:
+        loop.call_soon_threadsafe(task.cancel)
+
+    return cancel
+
+
+@contextlib.contextmanager
+def _ended_by(stop: Stop) -> Iterator[None]:
+    """Take a cancellation that a signal caused as an ordinary end."""
+    from asyncio import CancelledError
+
+    try:
+        yield
+    except CancelledError:
+        if stop.reason is None:
+            raise
+
+
+@contextlib.contextmanager
+def _bar(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
+    """A progress bar, or nothing."""
+    if not shown:
+        yield lambda: None
+        return
+    from rich.progress import Progress
+
+    from experiments.cli import output
+
+    with Progress(console=output.console()) as progress:
+        task = progress.add_task("Replaying", total=total)
+        yield lambda: progress.advance(task)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the tree."""
     app.command("import", cls=LabCommand)(import_file)
     app.command("export", cls=LabCommand)(export)
+    app.command("replay", cls=LabCommand)(replay)
+    app.command("bundle", cls=LabCommand)(bundle)

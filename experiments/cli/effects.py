@@ -19,17 +19,17 @@ effects = typer.Typer(
 @effects.command("list", cls=LabCommand)
 def list_effects(json: Json = False, config: Config = None) -> None:
     """Print kind, unit and the strength that the verdict finds with power 0.9 at the default run length."""
-    from firmware_bridge.emulator.effects import EFFECTS
-
     from experiments.cli import output
+    from experiments.effects import listed_effects
 
+    listed = listed_effects()
     if json:
-        output.emit({"effects": [effect.to_json() for effect in EFFECTS.values()]})
+        output.emit({"effects": listed})
         return
     output.table(
-        "Planted effects (asiclab emulate s9 --time virtual --plant KIND=STRENGTH)",
-        ("kind", "unit", "detectable (power 0.9)", "what it does"),
-        [(e.kind, e.unit, e.detectable, e.description) for e in EFFECTS.values()],
+        f"Planted effects: --plant KIND=STRENGTH (detectable: power 0.9, {listed[0].shares} shares)",
+        ("kind", "unit", "detectable", "depends on", "delays"),
+        [(e.kind, e.unit, e.detectable, e.depends_on, e.delays) for e in listed],
     )
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, options_in_force
+from experiments.cli.command import LabCommand, options_in_force
 from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Scale, Seconds, Seed, Shares
 from experiments.cli.running import stoppable
 from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
-    from experiments.cli.running import Stop
+    from firmware_bridge.emulator.physics import Physics
+    from firmware_bridge.emulator.virtual import VirtualConfig
 
 MODELS = ("s9", "lv06")
 DEFAULT_SHARES = 2588
@@ -79,9 +81,88 @@ def emulate(
         )
     if base == "virtual" and pool:
         raise UserError(
-            "--time virtual needs no pool: its clock runs ahead of the real one, which a pool on a socket cannot follow. "
-            "Leave --pool out to write a run, or mine in wall time with --time wall"
+            "--time virtual needs no pool: its clock runs ahead of the real one, which a pool on a socket cannot "
+            "follow. Leave --pool out to write a run, or mine in wall time with --time wall"
         )
+
+    with stoppable() as stop:
+        if base == "virtual":
+            from firmware_bridge.emulator.effects import parse_plants
+            from firmware_bridge.emulator.virtual import VirtualConfig
+
+            settings = VirtualConfig(
+                model=model,
+                shares=shares if shares is not None or seconds is not None else DEFAULT_SHARES,
+                seconds=seconds,
+                seed=seed,
+                difficulty=difficulty,
+                mode=mode,
+                job_period_s=job_period,
+                plants=parse_plants(plant or ()),
+                physics=parse_physics(physics or (), model),
+                **({} if scale is None else {"scale": scale}),
+            )
+            _virtual(settings, db, options_in_force(ctx), json)
+
+
+def _virtual(settings: VirtualConfig, db: str, in_force: dict[str, Any], json: bool) -> None:
+    """Write a run in virtual time."""
+    import time as clock
+
+    from experiments.cli import output
+    from firmware_bridge.emulator.virtual import run_virtual
+    from firmware_bridge.trace.reader import TraceReader
+    from firmware_bridge.trace.writer import TraceWriter
+
+    begin = clock.perf_counter()
+    with TraceWriter(db) as writer:
+        run = run_virtual(settings, writer)
+        stored = TraceReader(db)
+        run.update(config={**stored.run(run.run)["config"], "cli": in_force})
+    took = clock.perf_counter() - begin
+    shares = stored.columns(run.run, "shares", ["wall_ns"]).values["wall_ns"]
+    virtual_s = float(shares[-1] - settings.start_wall_ns) / 1e9 if shares.size else 0.0
+    if json:
+        result = {"run": run.run_id, "shares": int(shares.size), "virtual_s": virtual_s, "seconds": took}
+        output.emit({**result, "plants": settings.plants, "seed": settings.seed})
+    else:
+        text = f"Run {run.run_id}: {shares.size} shares in {virtual_s:.1f} s of virtual time, {took:.1f} s of ours"
+        output.console().print(text, markup=False)
+
+
+def parse_physics(items: Iterable[str], model: str) -> Physics:
+    """The default physics of a model with ``NAME=VALUE`` changes, or ``off``.
+
+    Raises:
+        UserError: if a name is unknown or a value does not fit.
+    """
+    from dataclasses import asdict, replace
+
+    from firmware_bridge.emulator.physics import Physics
+
+    physics = Physics.of(model)
+    for item in items:
+        name, sign, text = item.partition("=")
+        if item == "off":
+            physics = Physics.off()
+            continue
+        known = asdict(physics)
+        if not sign or name not in known:
+            raise UserError(f"--physics {item!r}: write off or NAME=VALUE; names are {', '.join(known)}")
+        physics = replace(physics, **{name: _physical(item, text, known[name])})
+    return physics
+
+
+def _physical(item: str, text: str, before: Any) -> Any:
+    if isinstance(before, bool):
+        words = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+        if text.lower() not in words:
+            raise UserError(f"--physics {item!r}: a switch is on or off")
+        return words[text.lower()]
+    try:
+        return int(text) if isinstance(before, int) else float(text)
+    except ValueError:
+        raise UserError(f"--physics {item!r}: {text!r} is no number") from None
 
 
 def register(app: typer.Typer) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -31,27 +28,11 @@ class Stop:
         for callback in self._callbacks:
             callback()
 
-    async def finish(self, work: Awaitable[T]) -> T | None:
-        """Await ``work``, or cancel it and give None as soon as a signal comes."""
-        loop = asyncio.get_running_loop()
-        asked = asyncio.Event()
-        callback = lambda: loop.call_soon_threadsafe(asked.set)  # noqa: E731 - kept to be taken out again
+    def call(self, callback: Callable[[], Any]) -> None:
+        """Call this when somebody asks, or now if somebody has asked already."""
         self._callbacks.append(callback)
         if self.reason is not None:
-            asked.set()
-        task = asyncio.ensure_future(work)
-        waiter = asyncio.ensure_future(asked.wait())
-        try:
-            await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-            return None
-        finally:
-            waiter.cancel()
-            self._callbacks.remove(callback)
+            callback()
 
 
 @contextlib.contextmanager

@@ -76,13 +76,12 @@ def remove(
     config: Config = None,
 ) -> None:
     """Remove a run and every event of it; there is no way back."""
-    from firmware_bridge.trace.reader import TraceReader
-
     from experiments.cli import output
     from firmware_bridge.trace import manage
+    from firmware_bridge.trace.reader import TraceReader
 
-    with TraceReader(db) as reader:
-        name = str(reader.run(reader.resolve(run))["run_id"])
+    reader = TraceReader(db)
+    name = str(reader.run(reader.resolve(run))["run_id"])
     if not yes:
         if json:
             raise UserError(f"removing {name} asks a question first; say --yes to do it without")
@@ -119,7 +118,8 @@ def _list(db: str, json: bool) -> None:
         output.emit({"runs": rows})
         return
     columns = ("run", "kind", "source", "mode", "started", "shares", "status", "tags", "notes")
-    output.table(f"Runs in {db}", columns, [[row.get(column) for column in columns] for row in rows])
+    shown = [row | {"tags": ", ".join(row["tags"])} for row in rows]
+    output.table(f"Runs in {db}", columns, [[row.get(column) for column in columns] for row in shown])
 
 
 def register(app: typer.Typer) -> None:

@@ -41,14 +41,14 @@ def _distribution(data: RunData, number: int, seed: int) -> Plot | None:
     model = mechanistic_curve(data, values, np.random.default_rng(seed))
     nulls = [plots.exponential_curve(values), *([model] if model else [])]
     caption = (
-        "Above: how many intervals have which length. Below: what part of them is longer than a given time, on a logarithmic "
-        "scale, where a Poisson process is a straight line. The dashed line is the obvious null, shares that come by chance "
-        "alone in wall time."
+        "Above: how many intervals have which length. Below: what part of them is longer than a given time, on a "
+        "logarithmic scale, where a Poisson process is a straight line. The dashed line is the obvious null: shares "
+        "that come by chance alone in wall time."
     )
     if model is not None:
         caption += (
-            f" The solid line is {model.label}, with every parameter taken from this run: where it runs through the data, "
-            "the known mechanics are the whole story."
+            f" The solid line is {model.label}, with every parameter taken from this run: where it runs through the "
+            "data, the known mechanics are the whole story."
         )
     return Plot(
         "How long between two shares?",
@@ -60,7 +60,7 @@ def _distribution(data: RunData, number: int, seed: int) -> Plot | None:
 def mechanistic_curve(
     data: RunData, intervals_ms: FloatArray, rng: np.random.Generator
 ) -> plots.NullCurve | None:
-    """The null with the miner's own mechanics: from the scan where the nonces tell it, else a delayed Poisson process."""
+    """The null with the miner's mechanics: from the scan where the nonces tell it, else a delayed Poisson process."""
     from firmware_bridge.timing.nulls import MechanisticNull, delay_ladder, late_loads
     from firmware_bridge.timing.scan import align
 
@@ -88,8 +88,8 @@ def _raster(data: RunData, number: int) -> Plot | None:
     return Plot(
         "When did the shares come?",
         plots.arrival_raster(times_s, f"r{number}"),
-        "One tick per share; read it like a text, line after line. Chance alone already makes clusters and gaps: the eye is a poor "
-        "judge here, which is why the tests below do not use it.",
+        "One tick per share; read it like a text, line after line. Chance alone already makes clusters and gaps: the "
+        "eye is a poor judge here, which is why the tests below do not use it.",
     )
 
 
@@ -103,8 +103,8 @@ def _scan(data: RunData, number: int) -> Plot | None:
         on_time = alignment.on_time
         drawing = plots.scan_order(alignment.work_ms, response, on_time, alignment.dead_ms, f"s{number}")
         caption = (
-            f"A chip tries nonces in a fixed order, so the nonce of a share tells how much work came before it. The time since the "
-            f"job is that work plus {alignment.dead_ms:.1f} ms, with a spread of {alignment.spread_ms:.2g} ms "
+            "A chip tries nonces in a fixed order, so the nonce of a share tells how much work came before it. The "
+            f"time since the job is that work plus {alignment.dead_ms:.1f} ms, with a spread of {alignment.spread_ms:.2g} ms "
             f"(R² {alignment.r2:.5f}): no physics is needed for it."
         )
         if not on_time.all():
@@ -136,8 +136,8 @@ def _difficulties(data: RunData, number: int) -> Plot | None:
     return Plot(
         "Are the hashes fair?",
         plots.difficulties(known / min(floor, float(known.min())), f"q{number}"),
-        "A share twice as good as the floor must come half as often. Every difficulty was recomputed from the header, none was "
-        "taken from the miner.",
+        "A share twice as good as the floor must come half as often. Every difficulty was recomputed from the header, "
+        "none was taken from the miner.",
     )
 
 

@@ -27,17 +27,18 @@ CODES = {
     "cannot_tell": "Cannot tell",
 }
 METHODS = (
-    "Every share was checked by rebuilding its 80-byte header from the job that was sent and hashing it twice with SHA-256. "
-    "Shares that do not verify take no part in what is shown here. A share belongs to the job that it names, not to the newest "
-    "one; first share of a job means that its job differs from that of the same miner's share before.",
-    "Confidence intervals come from a circular moving-block bootstrap (blocks of 25 intervals), so that they hold for "
-    "neighbouring intervals that depend on each other. Entropies stand beside the same statistic of shuffled intervals, because "
-    "their absolute value says little. Bins are fixed in advance. p-values of exponentiality are from Monte-Carlo draws with "
-    "the rate estimated anew each time.",
-    "The verdict does not ask whether shares come as a Poisson process in wall time: no real miner passes that. It asks whether "
-    "anything is left once a fair hash is put behind the miner's own mechanics (dead time at each job, late loads, the order of "
-    "the scan, reloaded jobs), with every parameter fitted to this very run. The tests were fixed before any data was looked "
-    "at, their level is shared among them, and no effect counts that is smaller than what clock and host resolve.",
+    "Every share was checked by rebuilding its 80-byte header from the job that was sent and hashing it twice with "
+    "SHA-256. Shares that do not verify take no part in what is shown here. A share belongs to the job that it names, "
+    "not to the newest one; first share of a job means that its job differs from that of the same miner's share before.",
+    "Confidence intervals come from a circular moving-block bootstrap (blocks of 25 intervals), so that they hold where "
+    "neighbouring intervals depend on each other. Entropies stand beside the same statistic of shuffled intervals, "
+    "because their absolute value says little. Bins are fixed in advance. p-values of exponentiality are from "
+    "Monte-Carlo draws with the rate estimated anew each time.",
+    "The verdict does not ask whether shares come as a Poisson process in wall time: no real miner passes that. It asks "
+    "whether anything is left once a fair hash is put behind the miner's own mechanics (dead time at each job, late "
+    "loads, the order of the scan, reloaded jobs), with every parameter fitted to this very run. The tests were fixed "
+    "before any data was looked at, their level is shared among them, and no effect counts that is smaller than what "
+    "clock and host resolve.",
 )
 
 
@@ -45,8 +46,12 @@ def write_report(analysis: Analysis, path: Path) -> None:
     """Write the report of a run.
 
     Raises:
-        UserError: if the file cannot be written.
+        UserError: if the run has no share that verifies, or the file cannot be written.
     """
+    if analysis.data.n == 0:
+        raise UserError(
+            f"run {analysis.run['run_id']} has no share that verifies, so there is nothing to show"
+        )
     text = render(analysis)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -213,7 +218,10 @@ def _tests(tests: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 def _warnings(analysis: Analysis) -> Iterable[str]:
     run = analysis.run
     if run["kind"] == "virtual":
-        yield "These shares were emulated. The page shows what the lab would say of such a miner; it says nothing about silicon."
+        yield (
+            "These shares were emulated. The page shows what the lab would say of such a miner; it says nothing about "
+            "silicon."
+        )
     if run["unverified"]:
         yield "Only arrival times were imported: no hash could be checked."
     if run["plants"] and any(run["plants"].values()):

@@ -1,4 +1,4 @@
-"""From a matplotlib figure to an SVG that stands inside a page: deterministic, and coloured by the page's own scheme."""
+"""From a matplotlib figure to an SVG inside a page: deterministic, and coloured by the page's own scheme."""
 
 from __future__ import annotations
 

@@ -1,0 +1,58 @@
+"""Which planted effects there are, and how strong one must be for a run of the default length to show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+CALIBRATION_RUNS = 6
+CALIBRATION_SEED = 1_000_000
+"""First seed of the null runs that the strengths are read off; far from those of studies and users."""
+
+
+@dataclass(frozen=True)
+class ListedEffect:
+    """A kind of planted effect.
+
+    Attributes:
+        kind: as in ``--plant KIND=STRENGTH``.
+        unit: unit of the strength.
+        depends_on: what the delay depends on.
+        delays: what is delayed.
+        detectable: strength found with power 0.9 at the default run length, or None where the runs carry no such cause.
+        shares: the default run length.
+    """
+
+    kind: str
+    unit: str
+    depends_on: str
+    delays: str
+    detectable: float | None
+    shares: int
+
+
+def listed_effects(model: str = "s9") -> list[ListedEffect]:
+    """Every kind with the strength that the verdict finds, read off null runs that are drawn and judged here."""
+    from firmware_bridge.emulator.effects import KINDS
+    from firmware_bridge.emulator.virtual import DEFAULT_SHARES
+
+    strengths = detectable(model)
+    return [
+        ListedEffect(e.kind, e.unit, e.quantity, e.delays, strengths.get(e.kind), DEFAULT_SHARES)
+        for e in KINDS.values()
+    ]
+
+
+def detectable(model: str = "s9", **settings: Any) -> dict[str, float | None]:
+    """Strength per kind that runs of a model show with power 0.9.
+
+    Args:
+        model: ``s9`` or ``lv06``.
+        settings: further fields of :class:`firmware_bridge.emulator.virtual.VirtualConfig`.
+    """
+    from firmware_bridge.emulator.virtual import VirtualConfig, simulate
+    from firmware_bridge.timing.effects_power import detectable_strengths
+
+    seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + CALIBRATION_RUNS)
+    runs = [simulate(VirtualConfig(model=model, seed=seed, **settings)).to_run_data() for seed in seeds]
+    return detectable_strengths(runs)
