@@ -22,6 +22,10 @@ from firmware_bridge.timing.run_data import FloatArray, IntArray, RunData
 from firmware_bridge.timing.scan import ScanAlignment, layout_of
 
 
+MIN_JOBS = 30
+"""A cause that a whole job shares is only tested over at least so many jobs."""
+
+
 def resolution_ms(data: RunData) -> float:
     """Finest difference in time that the run's clock tells apart, in ms."""
     return max((data.clock_tick_ns or 1) / 1e6, 1e-6)
@@ -97,18 +101,25 @@ def _job_means(data: RunData, rows: IntArray, values: FloatArray) -> tuple[IntAr
     return rows[index][order], means[order]
 
 
+def _carried(data: RunData, rows: IntArray, cause: FloatArray, whole_job: bool) -> bool:
+    """Whether every share knows its cause, and the cause varies often enough to be correlated with anything."""
+    values = cause[rows]
+    enough = not whole_job or np.unique(data.job[rows]).size >= MIN_JOBS
+    return bool(enough and not np.isnan(values).any() and np.ptp(values) > 0)
+
+
 def family(data: RunData, sample: Sample, rng: np.random.Generator, alpha: float) -> list[TestResult]:
     """The fixed family of tests; those whose cause the run does not carry are left out before any is looked at."""
     floor = float(np.nanmin(data.difficulty)) if not np.isnan(data.difficulty).all() else 1.0
     causes = {
         "quality": (np.log2(data.difficulty / floor), "log2 of share difficulty", False),
         "input": (data.symbol, "unit of the input symbol", True),
-        "temperature": (data.temperature_c, "°C", True),
+        "temperature": (data.temperature_c, "°C", False),
     }
     known = {
         name: cause
         for name, cause in causes.items()
-        if not np.isnan(cause[0][sample.residual_rows]).any() and np.ptp(cause[0][sample.residual_rows]) > 0
+        if _carried(data, sample.residual_rows, cause[0], cause[2])
     }
     level = alpha / (2 + 2 * len(known))
     if sample.work_uniform is None:

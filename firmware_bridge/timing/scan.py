@@ -184,6 +184,9 @@ def clean_first_shares(data: RunData, layout: ScanLayout) -> BoolArray:
 
 def _fit_clean(data: RunData, layout: ScanLayout) -> _CleanFit | None:
     rows = np.flatnonzero(clean_first_shares(data, layout))
+    if rows.size < MIN_SCAN_SHARES:  # few long jobs: later shares of a job are as clean as its first
+        usable = ~data.duplicate & (data.extranonce2 >= layout.clean_extranonce2)
+        rows = np.flatnonzero(usable & ~np.isnan(_response(data)))
     if rows.size < MIN_SCAN_SHARES:
         return None
     position = layout.decode(data.nonce[rows], data.extranonce2[rows], data.version_bits[rows])
