@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 
+INFINITE = float("inf")
 MAX_TARGET = (1 << 256) - 1
 """Where a target saturates: every hash is at or below it."""
 
@@ -219,7 +220,7 @@ def header_hash(header: bytes) -> int:
 
 def difficulty_of_hash(hash_value: int) -> float:
     """Difficulty that a hash reaches: (0xFFFF << 208) / hash; infinite for the hash 0."""
-    return DIFFICULTY_1_TARGET / hash_value if hash_value else float("inf")
+    return DIFFICULTY_1_TARGET / hash_value if hash_value else INFINITE
 
 
 @lru_cache(maxsize=1024)
@@ -229,7 +230,7 @@ def target_from_difficulty(difficulty: float) -> int:
     Raises:
         ValueError: if the difficulty is not a positive finite number.
     """
-    if not 0.0 < difficulty < float("inf"):
+    if not 0.0 < difficulty < INFINITE:
         raise ValueError(f"a difficulty is a positive finite number, not {difficulty!r}")
     return min(int(DIFFICULTY_1_TARGET / Fraction(difficulty)), MAX_TARGET)
 
@@ -294,8 +295,13 @@ def verify(job: Job, share: Share) -> Verified:
     read like those of the miner it stands for.
 
     Raises:
-        ValueError: if a field is malformed or version bits lie outside the mask.
+        ValueError: if a field is malformed, version bits lie outside the mask, or difficulty or scale of the job
+            is no positive finite number.
     """
+    if not (0.0 < job.difficulty < INFINITE and 0.0 < job.scale < INFINITE):
+        raise ValueError(
+            f"difficulty {job.difficulty!r} and scale {job.scale!r} are to be positive and finite"
+        )
     header = build_header(job, share)
     value = header_hash(header)
     wanted = job.difficulty * job.scale or 5e-324  # a product that underflows still means "every hash"

@@ -453,6 +453,13 @@ def test_difficulty_of_a_target_is_its_correctly_rounded_quotient(target: int) -
     assert all(abs(Fraction(got) - exact) <= abs(Fraction(n) - exact) for n in neighbours)
 
 
+@pytest.mark.parametrize("wrong", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("name", ["difficulty", "scale"])
+def test_jobs_without_a_usable_difficulty_or_scale_are_refused(name: str, wrong: float) -> None:
+    with pytest.raises(ValueError, match="positive and finite"):
+        headers.verify(replace(JOB, **{name: wrong}), SHARE)
+
+
 def test_the_hash_zero_reaches_any_difficulty() -> None:
     assert headers.difficulty_of_hash(0) == math.inf
 
