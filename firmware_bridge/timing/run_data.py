@@ -137,6 +137,12 @@ class RunData:
         """Number of shares."""
         return int(self.time_ns.size)
 
+    def miner_numbers(self) -> list[int]:
+        """Numbers of the miners that have shares here, ascending."""
+        if self.n and self.miner.min() == self.miner.max():
+            return [int(self.miner[0])]
+        return [int(m) for m in np.unique(self.miner)]
+
     def select(self, mask: BoolArray | slice | NDArray[np.integer[Any]]) -> RunData:
         """The rows under a mask, slice or index array; what a row says of its predecessor stays as it was."""
         arrays = {
@@ -160,10 +166,10 @@ class RunData:
         return self._stream("first_share", source, self.first_of_job)
 
     def _stream(self, name: str, source: FloatArray, events: BoolArray) -> Stream:
-        numbers = [int(m) for m in np.unique(self.miner)]
+        numbers = self.miner_numbers()
         segments, times = [], []
         for number in numbers:
-            rows = events & (self.miner == number)
+            rows = events if len(numbers) == 1 else events & (self.miner == number)
             values = source[rows]
             segments.append(values[~np.isnan(values)])
             times.append(self.time_ns[rows])

@@ -157,8 +157,16 @@ def histogram_entropy(x: FloatArray, bin_width: float = 10.0) -> Entropy:
     """
     if x.size == 0:
         return Entropy(NAN, NAN, 0)
-    _, counts = np.unique(np.floor(x / bin_width), return_counts=True)
-    return entropy_of_counts(counts)
+    return entropy_of_counts(np.bincount(histogram_codes(x, bin_width)))
+
+
+def histogram_codes(x: FloatArray, bin_width: float = 10.0) -> IntArray:
+    """Number of each interval's bin, counted densely from 0 where the range of bins is far wider than n."""
+    bins = np.floor(x / bin_width).astype(np.int64)
+    bins -= bins.min(initial=0)
+    if bins.max(initial=0) > 4 * x.size + 1000:
+        bins = np.unique(bins, return_inverse=True)[1]
+    return bins
 
 
 def entropy_of_counts(counts: IntArray) -> Entropy:

@@ -9,7 +9,8 @@ import numpy as np
 
 from firmware_bridge.timing import goodness, statistics
 from firmware_bridge.timing.run_data import FloatArray, RunData
-from firmware_bridge.timing.stream_summary import Effort, StreamStatistics, summarise_stream
+from firmware_bridge.timing.stream_record import Effort, StreamStatistics
+from firmware_bridge.timing.stream_summary import summarise_stream
 
 SCAN_KEYS = (
     "layout",
@@ -119,7 +120,7 @@ def _run_facts(data: RunData) -> dict[str, Any]:
         "shares": data.n,
         "unique": None if data.unverified else int(unique.sum()),
         "duplicates": None if data.unverified else int(data.duplicate.sum()),
-        "jobs": None if data.unverified else int(np.unique(data.job[data.job >= 0]).size),
+        "jobs": None if data.unverified else int(np.count_nonzero(np.bincount(data.job[data.job >= 0]))),
         "jobs_sent": data.jobs_sent,
         "rows_left_out": data.rows_left_out,
         "span_s": span_s,
@@ -161,9 +162,9 @@ def _scan(data: RunData) -> tuple[dict[str, Any] | None, dict[str, Any]]:
 
 
 def _each_miner(result: RunStatistics, data: RunData) -> None:
-    numbers, counts = np.unique(data.miner, return_counts=True)
-    if numbers.size < 2:
+    if len(data.miner_numbers()) < 2:
         return
+    numbers, counts = np.unique(data.miner, return_counts=True)
     for number in numbers[np.argsort(-counts, kind="stable")][:MAX_MINERS]:
         rows = data.select(data.miner == number)
         own = summarise(rows, confidence=False)
