@@ -14,22 +14,30 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from firmware_bridge.emulator.geometry import CELLS, locate, scan_time
+from firmware_bridge.emulator.geometry import CELLS, S9, locate, scan_time
 from firmware_bridge.emulator.grind import grind
-from firmware_bridge.emulator.physics import PARAMETERS
+from firmware_bridge.emulator.loader import (
+    DELAY,
+    FIRST_WORKS,
+    LOADED,
+    NETWORK,
+    NEVER,
+    NEW_JOB,
+    POLL,
+    SAME_JOB,
+    TURNAROUND,
+    TURNAROUND_SD,
+    due,
+    idle_miner,
+    notified,
+    pass_time,
+    step,
+)
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 U32 = npt.NDArray[np.uint32]
 U8 = npt.NDArray[np.uint8]
-
-NEVER = 1e300
-
-(
-    DEAD_TIME, LATE_LOADS, DUPLICATES, DELAY, LOAD, LOAD_JITTER, REFILL, REFILL_WORKS,
-    FIRST_WORKS, STOP_AT_ONCE, STOP_SPREAD, PICKUP, BUSY, BUSY_SD, LATE, LATE_SD,
-    STALE_STOP, STALE_START, STALE_HALT, RELOAD_AT_ONCE, POLL, NETWORK, TURNAROUND, TURNAROUND_SD,
-) = range(len(PARAMETERS))  # fmt: skip
 
 SHARE_JOB, SHARE_EXTRANONCE2, SHARE_NONCE, SHARE_VERSION, SHARE_COUNTER, SHARE_BATCH = range(6)
 """Columns of the table of contents of shares."""
@@ -51,11 +59,6 @@ def digest_difficulty(digest: U32) -> float:
         )
         value = value * 4294967296.0 + np.float64(np.uint32(swapped))
     return DIFFICULTY_1 / (value * 2.0**128) if value > 0 else 1e70
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _late_delay(rng: np.random.Generator, p: F64) -> float:
-    return float(max(p[STALE_START] + 0.1, p[LATE] + p[LATE_SD] * rng.standard_normal()))
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -143,18 +146,9 @@ def run_engine(
     sent_ms[0] = 0.0
     ntimes[0] = np.uint32(start_s)
     received = 0  # jobs that the miner has taken notice of
-    newest = -1
+    state = idle_miner()
     loaded = -1
     pointer = 0
-    begin = NEVER  # when work 0 of the running pass would have started
-    pause = 0.0  # after the first works of this pass
-    stop = NEVER
-    load_end = NEVER
-    pickup_until = -1.0
-    busy_until = -1.0
-    retry = NEVER  # when the load after a spoiled one begins
-    restart = NEVER  # when the boards start the previous job anew
-    halt = NEVER  # when they stop even the restarted job
     last_reported = -1
     pending = np.empty(64, dtype=np.int64)
     pending_ms = np.empty(64)
@@ -166,7 +160,7 @@ def run_engine(
 
     while n_rows < row_share.size:
         found = NEVER
-        if loaded >= 0 and begin < NEVER:
+        if loaded >= 0:
             if pointer == known:
                 # draw the next share of this job in work-time; what the boards do not hash yet is skipped
                 if known == capacity:
@@ -180,70 +174,31 @@ def run_engine(
                 while True:
                     drawn_ms += rng.exponential(mean_ms)
                     locate(model, drawn_ms, pace, rng.random(), at)
-                    if at[3] == 1:
+                    if at[3] == 1 and (model != S9 or at[0] >= p[FIRST_WORKS]):
                         break
                 times[known] = drawn_ms
                 numbers[known] = -1
                 known += 1
                 draw_at0, draw_at1, draw_at2 = at[0], at[1], at[2]
-            x = times[pointer]
-            found = begin + x + (pause if x >= refill_ms else 0.0)
-            if found >= stop:
-                found = NEVER
+            found = pass_time(state, times[pointer], refill_ms)
         notify = sent_ms[received] if received < n_jobs else NEVER
         arrival = pending_ms[0] if n_pending > 0 else NEVER
-        now = min(min(min(found, notify), min(arrival, load_end)), min(min(retry, restart), next_job))
+        inner = due(state)
+        now = min(min(min(found, notify), min(arrival, inner)), next_job)
         if now > limit_ms:
             break
 
         if now == notify:
+            notified(state, now, received, p, rng)
             received += 1
-            newest = received - 1
-            if p[DEAD_TIME] == 0:
-                load_end = now
-            elif load_end < NEVER and (p[LATE_LOADS] == 0 or now < pickup_until):
-                pass  # the load under way takes the newest job
-            elif retry < NEVER:
-                # the load is late already: mostly it waits as long again, and the boards stop for good
-                if restart == NEVER and rng.random() < p[RELOAD_AT_ONCE]:
-                    retry = now
-                else:
-                    retry = now + _late_delay(rng, p)
-                    halt = min(halt, now + p[STALE_HALT])
-                    stop = min(stop, halt)
-            elif p[LATE_LOADS] > 0 and (load_end < NEVER or now < busy_until):
-                stop = min(stop, now + p[STALE_STOP])
-                load_end = NEVER
-                retry = now + _late_delay(rng, p)
-                halt = NEVER
-                if p[DUPLICATES] > 0 and loaded >= 0:
-                    restart = now + p[STALE_START]
-            else:
-                retry = now
-        elif now == retry:
-            retry = NEVER
-            restart = NEVER
-            linger = 0.0 if rng.random() < p[STOP_AT_ONCE] else rng.random() * p[STOP_SPREAD]
-            stop = min(stop, now + linger)
-            load_end = now + max(0.0, p[LOAD] + p[LOAD_JITTER] * rng.standard_normal())
-            pickup_until = now + rng.random() * p[PICKUP]
-            busy_until = now + p[BUSY] + p[BUSY_SD] * rng.standard_normal()
-        elif now == load_end:
-            load_end = NEVER
-            restart = NEVER
-            loaded = newest
-            known = 0
-            pointer = 0
-            drawn_ms = first_ms
-            begin = now
-            pause = p[REFILL] if p[DEAD_TIME] > 0 else 0.0
-            stop = NEVER
-        elif now == restart:
-            restart = NEVER
-            pointer = 0
-            begin = now
-            pause = 0.0
-            stop = halt
+        elif now == inner:
+            what = step(state, p, rng)
+            if what == NEW_JOB:
+                loaded = int(state[LOADED])
+                known = 0
+                drawn_ms = first_ms
+            if what in (NEW_JOB, SAME_JOB):
+                pointer = 0
         elif now == next_job:
             if n_jobs >= sent_ms.size:
                 break

@@ -10,7 +10,7 @@ import numpy as np
 
 from firmware_bridge.emulator import effects
 from firmware_bridge.emulator.model import Model, get_model
-from firmware_bridge.emulator.physics import Physics
+from firmware_bridge.emulator.physics import PARAMETERS, Physics
 from firmware_bridge.errors import UserError
 from firmware_bridge.headers import (
     DEFAULT_VERSION_MASK,
@@ -160,11 +160,14 @@ def _simulate_rows(
     row_ms, found_ms = np.empty(rows), np.empty(rows)
     shares = np.empty((rows + 1000, 6), dtype=np.int64)
     digests = np.empty((rows + 1000, 8), dtype=np.uint32)
+    vector = physics.vector()
+    if not physics.dead_time:
+        vector[PARAMETERS.index("first_works")] = 0.0
     work_ms = geometry.S9_WORK_MS / pace
     slowed = physics.dead_time
     n_rows, n_jobs, n_shares = run_engine(
         engine_rng,
-        physics.vector(),
+        vector,
         model.code,
         pace,
         mean_ms,

@@ -152,6 +152,7 @@ class VirtualTrace:
             response_ns=self.response_ns,
             since_notify_ns=self.since_notify_ns,
             difficulty=self.difficulty,
+            job_difficulty=np.full(self.n, self.config.difficulty),
             duplicate=self.duplicate,
             extranonce2=self.extranonce2,
             nonce=self.nonce,
