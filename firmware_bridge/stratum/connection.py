@@ -88,14 +88,12 @@ class Connection:
         """Hold the connection against its deadlines; called about once a second."""
         config, transport = self._bridge.config, self._transport
         stalled = transport.stalled_since_ns
-        if not self.session.started and now - self._opened > config.handshake_timeout_s:
+        if stalled is not None and self._bridge.clock.monotonic_ns() - stalled > config.write_timeout_s * 1e9:
+            transport.abort(f"the client did not read for {config.write_timeout_s:g} s")
+        elif not self.session.started and now - self._opened > config.handshake_timeout_s:
             self.drop(f"no mining.subscribe and mining.authorize within {config.handshake_timeout_s:g} s")
         elif self._line_since is not None and now - self._line_since > config.line_timeout_s:
             self.drop(f"a line was not finished within {config.line_timeout_s:g} s")
-        elif (
-            stalled is not None and self._bridge.clock.monotonic_ns() - stalled > config.write_timeout_s * 1e9
-        ):
-            transport.abort(f"the client did not read for {config.write_timeout_s:g} s")
         elif self.session.started and now - self._sent > KEEP_ALIVE_S:
             self.session.keep_alive()
 
