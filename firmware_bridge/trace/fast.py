@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Boolean, Float, Integer, Table
 
-from firmware_bridge.trace.store import foreign_use
+from firmware_bridge.trace.store import foreign_use, reading_mode
 
 BATCH_ROWS = 65_536
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -65,7 +65,7 @@ def _query(path: Path, sql: str) -> Any:
     import adbc_driver_manager
     import adbc_driver_sqlite.dbapi as adbc
 
-    uri = path.absolute().as_uri() + "?mode=ro"
+    uri = f"{path.absolute().as_uri()}?{reading_mode(path)}"
     try:
         with adbc.connect(uri) as connection, connection.cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(BATCH_ROWS)})

@@ -79,17 +79,14 @@ def locate(url: str) -> Location:
     return Location(parsed, Path(str(parsed.database)) if native else None)
 
 
-def connect_sqlite(
-    path: Path, *, read_only: bool = False, immutable: bool = False, timeout_s: float = 30.0
-) -> sqlite3.Connection:
+def connect_sqlite(path: Path, *, mode: str = "mode=rwc", timeout_s: float = 30.0) -> sqlite3.Connection:
     """Open a SQLite file in autocommit mode.
 
     Raises:
         sqlite3.Error: if the file cannot be opened.
     """
-    mode = ("?mode=ro" if read_only else "?mode=rwc") + ("&immutable=1" if immutable else "")
     return sqlite3.connect(
-        path.absolute().as_uri() + mode,
+        f"{path.absolute().as_uri()}?{mode}",
         uri=True,
         timeout=timeout_s,
         isolation_level=None,
@@ -212,23 +209,35 @@ def sqlite_version(path: Path) -> str | None:
     return str(row[0]) if row else None
 
 
+def reading_mode(path: Path) -> str:
+    """How to open a trace that is only read.
+
+    A connection that may write tidies up SQLite's ``-wal`` and ``-shm`` files when it closes last, one that may not
+    leaves them lying about; so ``mode=ro`` is for files and folders that cannot be written.
+    """
+    writable = os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK)
+    return "mode=rw" if writable else "mode=ro"
+
+
 def open_read_only(path: Path, *, timeout_s: float = 30.0) -> sqlite3.Connection:
     """Open a SQLite trace for reading, also one that lies in a folder that cannot be written.
 
     Raises:
         sqlite3.Error: if it cannot be opened or read.
     """
-    connection = connect_sqlite(path, read_only=True, timeout_s=timeout_s)
+    mode = reading_mode(path)
+    connection = connect_sqlite(path, mode=mode, timeout_s=timeout_s)
     try:
+        connection.execute("PRAGMA query_only=ON")
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
         return connection
     except sqlite3.OperationalError:
         connection.close()
         wal = Path(f"{path}-wal")
-        if (wal.exists() and wal.stat().st_size) or os.access(path.absolute().parent, os.W_OK):
+        if mode == "mode=rw" or (wal.exists() and wal.stat().st_size):
             raise
     # WAL needs a shared-memory file beside the database; without write access and without a log nothing can change
-    return connect_sqlite(path, read_only=True, immutable=True, timeout_s=timeout_s)
+    return connect_sqlite(path, mode="mode=ro&immutable=1", timeout_s=timeout_s)
 
 
 def check_version(where: Location, version: str) -> None:
