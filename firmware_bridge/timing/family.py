@@ -21,7 +21,6 @@ from firmware_bridge.timing.association import (
 from firmware_bridge.timing.run_data import FloatArray, IntArray, RunData
 from firmware_bridge.timing.scan import ScanAlignment, layout_of
 
-
 MIN_JOBS = 30
 """A cause that a whole job shares is only tested over at least so many jobs."""
 
@@ -101,6 +100,13 @@ def _job_means(data: RunData, rows: IntArray, values: FloatArray) -> tuple[IntAr
     return rows[index][order], means[order]
 
 
+def _within_job(data: RunData, rows: IntArray, values: FloatArray) -> FloatArray:
+    """Values less the mean of their job: the delay of one load shifts every share of a long job alike."""
+    _, inverse, counts = np.unique(data.job[rows], return_inverse=True, return_counts=True)
+    centred: FloatArray = values - (np.bincount(inverse, values) / counts)[inverse]
+    return centred
+
+
 def _carried(data: RunData, rows: IntArray, cause: FloatArray, whole_job: bool) -> bool:
     """Whether every share knows its cause, and the cause varies often enough to be correlated with anything."""
     values = cause[rows]
@@ -138,6 +144,9 @@ def family(data: RunData, sample: Sample, rng: np.random.Generator, alpha: float
         rows, residual = sample.residual_rows, sample.residual_ms
         if whole_job:
             rows, residual = _job_means(data, rows, residual)
+        elif sample.work_uniform is not None:
+            residual, cause = _within_job(data, rows, residual), cause.copy()
+            cause[rows] = _within_job(data, rows, cause[rows])
         question = f"Does the response depend on {name}, beyond the scan?"
         tests.append(
             association_test(
