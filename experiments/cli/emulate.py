@@ -100,7 +100,7 @@ def emulate(
                 job_period_s=job_period,
                 plants=parse_plants(plant or ()),
                 physics=parse_physics(physics or (), model),
-                **({} if scale is None else {"scale": scale}),
+                scale=VirtualConfig.scale if scale is None else scale,
             )
             _virtual(settings, db, options_in_force(ctx), json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +22,7 @@ def parse_scale(value: Any) -> float:
     try:
         if "^" in text:
             base, exponent = text.split("^")
-            scale = float(base) ** float(exponent)
+            scale = math.pow(float(base), float(exponent))
         else:
             scale = float(Fraction(text)) if "/" in text else float(text)
     except (ValueError, ZeroDivisionError, OverflowError) as error:

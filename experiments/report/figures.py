@@ -104,8 +104,8 @@ def _scan(data: RunData, number: int) -> Plot | None:
         drawing = plots.scan_order(alignment.work_ms, response, on_time, alignment.dead_ms, f"s{number}")
         caption = (
             "A chip tries nonces in a fixed order, so the nonce of a share tells how much work came before it. The "
-            f"time since the job is that work plus {alignment.dead_ms:.1f} ms, with a spread of {alignment.spread_ms:.2g} ms "
-            f"(R² {alignment.r2:.5f}): no physics is needed for it."
+            f"time since the job is that work plus {alignment.dead_ms:.1f} ms, with a spread of "
+            f"{alignment.spread_ms:.2g} ms (R² {alignment.r2:.5f}): no physics is needed for it."
         )
         if not on_time.all():
             caption += " Points above the line are jobs that the miner loaded late."

@@ -29,16 +29,16 @@ CODES = {
 METHODS = (
     "Every share was checked by rebuilding its 80-byte header from the job that was sent and hashing it twice with "
     "SHA-256. Shares that do not verify take no part in what is shown here. A share belongs to the job that it names, "
-    "not to the newest one; first share of a job means that its job differs from that of the same miner's share before.",
-    "Confidence intervals come from a circular moving-block bootstrap (blocks of 25 intervals), so that they hold where "
-    "neighbouring intervals depend on each other. Entropies stand beside the same statistic of shuffled intervals, "
-    "because their absolute value says little. Bins are fixed in advance. p-values of exponentiality are from "
-    "Monte-Carlo draws with the rate estimated anew each time.",
-    "The verdict does not ask whether shares come as a Poisson process in wall time: no real miner passes that. It asks "
-    "whether anything is left once a fair hash is put behind the miner's own mechanics (dead time at each job, late "
-    "loads, the order of the scan, reloaded jobs), with every parameter fitted to this very run. The tests were fixed "
-    "before any data was looked at, their level is shared among them, and no effect counts that is smaller than what "
-    "clock and host resolve.",
+    "not to the newest one; first share of a job means that its job differs from that of the miner's share before.",
+    "Confidence intervals come from a circular moving-block bootstrap (blocks of 25 intervals), so that they hold "
+    "where neighbouring intervals depend on each other. Entropies stand beside the same statistic of shuffled "
+    "intervals, because their absolute value says little. Bins are fixed in advance. p-values of exponentiality are "
+    "from Monte-Carlo draws with the rate estimated anew each time.",
+    "The verdict does not ask whether shares come as a Poisson process in wall time: no real miner passes that. It "
+    "asks whether anything is left once a fair hash is put behind the miner's own mechanics (dead time at each job, "
+    "late loads, the order of the scan, reloaded jobs), with every parameter fitted to this very run. The tests were "
+    "fixed before any data was looked at, their level is shared among them, and no effect counts that is smaller than "
+    "what clock and host resolve.",
 )
 
 

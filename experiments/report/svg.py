@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -33,7 +33,7 @@ _VARIABLES = {
     DATA_SOFT: "var(--data-soft)",
 }
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "asiclab",
     "svg.fonttype": "none",
     "font.size": 10,

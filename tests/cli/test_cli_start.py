@@ -1,0 +1,185 @@
+"""The command line as such: start-up, help, exit codes, lab.toml."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.cli.options import parse_scale
+from experiments.config import key_line
+
+COMMANDS = (
+    "demo",
+    "bridge",
+    "emulate",
+    "effects",
+    "import",
+    "export",
+    "replay",
+    "runs",
+    "bundle",
+    "stats",
+    "report",
+)
+
+
+def wall_s(project: Path, *arguments: str) -> float:
+    begin = time.perf_counter()
+    subprocess.run(
+        [sys.executable, *arguments],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(project)},
+    )
+    return time.perf_counter() - begin
+
+
+@pytest.mark.xdist_group("timing")
+def test_help_starts_fast(project: Path) -> None:
+    """Under 0.3 s, or, on a machine that cannot even start Python in 0.03 s, that much slower."""
+    bare = min(wall_s(project, "-c", "pass") for _ in range(5))
+    ours = min(wall_s(project, "-m", "experiments.cli", "--help") for _ in range(7))
+    assert ours < max(0.3, 10 * bare), f"--help took {ours:.3f} s, bare Python {bare:.3f} s"
+
+
+def test_help_imports_nothing_heavy(project: Path) -> None:
+    code = (
+        "import sys, experiments.cli; "
+        "print(sorted({m.split('.')[0] for m in sys.modules} & "
+        "{'numpy', 'pandas', 'scipy', 'numba', 'matplotlib', 'sqlalchemy', 'jinja2', 'rich', 'asyncio'}))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(project)},
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_every_command_has_help_json_and_config(lab) -> None:
+    text = lab("--help").stdout
+    for command in (*COMMANDS, "doctor"):
+        assert command in text
+    leaves = [(c,) for c in COMMANDS if c != "effects"] + [("doctor",), ("effects", "list")]
+    leaves += [("runs", sub) for sub in ("list", "tag", "note", "rm", "merge")]
+    for leaf in leaves:
+        shown = lab(*leaf, "--help").stdout
+        assert "--json" in shown, leaf
+        assert "--config" in shown, leaf
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("stats", "--db", "sqlite:///nowhere.db"), "nowhere.db"),
+        (("import", "nofile.csv"), "nofile.csv"),
+        (("emulate", "s7"), "s7"),
+        (("emulate", "s9", "--time", "wall"), "--pool"),
+        (("emulate", "s9", "--time", "virtual", "--pool", "localhost:1"), "--time wall"),
+        (("emulate", "s9", "--plant", "gravity=1"), "gravity"),
+        (("emulate", "s9", "--physics", "gravity=1"), "gravity"),
+        (("emulate", "s9", "--physics", "late_loads=maybe"), "late_loads"),
+        (("bridge", "--mode", "push"), "push"),
+        (("bridge", "--difficulty", "-1"), "-1"),
+        (("bridge", "--version-mask", "xyz"), "xyz"),
+        (("bridge", "--host", "no.such.host.invalid"), "no.such.host.invalid"),
+        (("bridge", "--scale", "2"), "2"),
+        (("bridge", "--config", "absent.toml"), "absent.toml"),
+        (("runs", "merge", "one"), "two"),
+        (("nonsense",), "nonsense"),
+    ],
+)
+def test_user_error_is_one_clear_message(lab, arguments: tuple[str, ...], says: str) -> None:
+    result = lab(*arguments, code=2)
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("2^-20", 2.0**-20), ("2**-3", 0.125), ("1/1024", 1 / 1024), ("9.5e-7", 9.5e-7), ("1", 1.0), (0.5, 0.5)],
+)
+def test_scale_is_read_in_every_spelling(text: object, value: float) -> None:
+    assert parse_scale(text) == value
+
+
+def test_lab_toml_beside_the_database_is_in_force_and_the_command_line_wins(lab) -> None:
+    folder = lab.folder / "deep"
+    folder.mkdir()
+    (folder / "lab.toml").write_text('[emulate]\nshares = 40\nseed = 9\nplant = ["quality=0.5"]\n')
+    db = "sqlite:///deep/lab.db"
+    assert lab.json("emulate", "s9", "--db", db)["shares"] == 40
+    assert lab.json("emulate", "s9", "--db", db, "--shares", 30)["shares"] == 30
+    from firmware_bridge.trace.reader import TraceReader
+
+    reader = TraceReader(f"sqlite:///{folder / 'lab.db'}")
+    stored = reader.run(reader.resolve("latest"))
+    assert stored["config"]["cli"]["options"]["shares"] == 30
+    assert stored["config"]["cli"]["options"]["seed"] == 9
+    assert stored["config"]["cli"]["files"] == ["deep/lab.toml"]
+    assert stored["plants"] == {"quality": 0.5}
+
+
+def test_top_of_lab_toml_holds_for_every_command_that_has_the_option(lab) -> None:
+    (lab.folder / "lab.toml").write_text('db = "sqlite:///elsewhere.db"\n')
+    lab("emulate", "s9", "--shares", 20)
+    assert (lab.folder / "elsewhere.db").is_file()
+    assert len(lab.json("runs")["runs"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        ("[bridge]\nport = 1\ndificulty = 3\n", "lab.toml:3", "dificulty"),
+        ("# x\n[brigde]\nport = 1\n", "lab.toml:2", "brigde"),
+        ("\nspeed_of_light = 3\n", "lab.toml:2", "speed_of_light"),
+        ("[runs.merge]\nquick = true\n", "lab.toml:2", "quick"),
+        ("[bridge]\ndifficulty = [\n", "lab.toml", "TOML"),
+        ('[runs]\ndb = "sqlite:///x.db"\n[emulate]\nseed = "many"\n', "lab.toml:4", "seed"),
+    ],
+)
+def test_mistake_in_lab_toml_names_file_and_line(lab, text: str, where: str, what: str) -> None:
+    (lab.folder / "lab.toml").write_text(text)
+    result = lab("emulate", "s9", "--shares", 10, code=2)
+    assert where in result.stderr
+    assert what in result.stderr
+    assert not (lab.folder / "lab.db").exists()
+
+
+def test_key_line_reads_tables_in_order() -> None:
+    text = 'a = 1\n[x]\na = 2\n[ x . y ]\n"a" = 3\n'
+    assert [key_line(text, table, "a") for table in ("", "x", "x.y", "z")] == [1, 3, 5, None]
+    assert key_line(text, "x.y", "") == 4
+
+
+def test_doctor_says_what_lacks(lab) -> None:
+    result = lab.json("doctor")
+    assert result["ok"]
+    names = {check["name"] for check in result["checks"]}
+    assert {"Python", "numba", "SO_TIMESTAMPNS", "clock", "disk", "file descriptors", "hash rate"} <= names
+    for check in result["checks"]:
+        assert check["state"] in ("ok", "limited", "missing")
+        assert check["needed_for"]
+        assert check["state"] == "ok" or check["remedy"] or check["name"] == "file descriptors"
+
+
+def test_doctor_fails_where_nothing_can_be_written(lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    result = lab.json("doctor", code=1)
+    assert not result["ok"]
+    assert "--db" in next(check["remedy"] for check in result["checks"] if check["name"] == "disk")
+
+
+def test_effects_list_names_unit_and_detectable_strength(lab) -> None:
+    effects = {effect["kind"]: effect for effect in lab.json("effects", "list")["effects"]}
+    assert set(effects) == {"input", "temperature", "quality"}
+    for effect in effects.values():
+        assert effect["unit"].startswith("ms per")
+        assert 0 < effect["detectable"] < 10
