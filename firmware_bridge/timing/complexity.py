@@ -216,7 +216,7 @@ def _ksg(x: FloatArray, y: FloatArray, k: int) -> float:
 
     points = np.column_stack([x, y])
     distance = np.asarray(cKDTree(points).query(points, k=k + 1, p=np.inf)[0])
-    radius = np.nextafter(distance[:, k], 0.0)
+    radius = distance[:, k] - 1e-9  # strictly nearer, by more than the rounding of rank + radius
     near = [_within(values, radius) for values in (x, y)]  # the point itself counts, which makes it n_x + 1
     terms = special.digamma(near[0]).mean() + special.digamma(near[1]).mean()
     return float(special.digamma(x.size) + special.digamma(k) - terms)

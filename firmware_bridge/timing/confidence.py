@@ -1,4 +1,4 @@
-"""How sure a statistic is: bootstrap intervals, Monte-Carlo p-values, surrogates, and what is too slow for a long run."""
+"""How sure a statistic is: bootstrap intervals, Monte-Carlo p-values, surrogates, and what is slow for a long run."""
 
 from __future__ import annotations
 
