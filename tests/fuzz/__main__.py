@@ -22,7 +22,8 @@ def main() -> int:
     broken = False
     for target in chosen:
         try:
-            outcome = fuzz(target, options.inputs // len(chosen), options.seed)
+            share = target.weight / sum(t.weight for t in chosen)
+            outcome = fuzz(target, max(1, round(options.inputs * share)), options.seed)
         except FuzzError as error:
             broken = True
             print(f"BROKEN {error}", flush=True)

@@ -9,15 +9,21 @@ from dataclasses import dataclass
 
 from firmware_bridge import headers
 from firmware_bridge.stratum import lines, wire
+from tests.fuzz.files import FILES
+from tests.fuzz.sessions import CONVERSATIONS, check_conversation
 
 
 @dataclass(frozen=True)
 class Target:
-    """`check` takes any bytes and raises only where the parser broke its word."""
+    """`check` takes any bytes and raises only where the parser broke its word.
+
+    A target that costs more per input gets fewer: `weight` times as many as the others.
+    """
 
     name: str
     corpus: tuple[bytes, ...]
     check: Callable[[bytes], None]
+    weight: float = 1.0
 
 
 CLIENT_LINES = (
@@ -144,4 +150,6 @@ TARGETS = [
         ),
         check_header_fields,
     ),
+    Target("conversation", CONVERSATIONS, check_conversation, weight=0.2),
+    *(Target(name, corpus(), check, weight=0.02) for name, corpus, check in FILES),
 ]

@@ -11,13 +11,15 @@ from tests.fuzz.targets import TARGETS, Target
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_no_input_makes_an_exception_escape(target: Target) -> None:
-    assert fuzz(target, inputs=5_000, seed=1).inputs == 5_000
+    inputs = round(10_000 * target.weight)
+    assert fuzz(target, inputs, seed=1).inputs == inputs
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_no_input_of_many_makes_an_exception_escape(target: Target) -> None:
-    assert fuzz(target, inputs=200_000, seed=2).inputs == 200_000
+    inputs = round(300_000 * target.weight)
+    assert fuzz(target, inputs, seed=2).inputs == inputs
 
 
 def test_equal_seeds_give_equal_inputs() -> None:
