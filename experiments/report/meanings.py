@@ -25,6 +25,7 @@ class Meaning:
 STREAM = (
     Meaning("n", "n", None, "Number of intervals. Below 1000 no verdict should rest on them."),
     Meaning("mean_ms", "mean, ms", None, "Average time between two events."),
+    Meaning("median_ms", "median, ms", None, "Half of the times are shorter; chance gives 0.69 of the mean."),
     Meaning("cv", "CV", "1", "Spread over mean. Below 1: more regular than chance; above 1: bursts."),
     Meaning(
         "cv2",

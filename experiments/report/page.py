@@ -26,6 +26,15 @@ CODES = {
     "deviates": "Deviates from an ordinary miner",
     "cannot_tell": "Cannot tell",
 }
+PLAIN = {
+    "consistent": "Nothing unusual. The moments at which this miner found its shares are what a fair lottery and the "
+    "miner's own clockwork produce together; nothing is left that would need another explanation.",
+    "deviates": "Something is left. Even with the miner's own clockwork taken out, the moments at which it found its "
+    "shares are not those of a fair lottery. One run in twenty looks like this by accident: record a second one "
+    "before believing it.",
+    "cannot_tell": "These shares cannot answer the question.",
+}
+MODELS = {"s9": "Antminer S9", "lv06": "Lucky Miner LV06"}
 METHODS = (
     "Every share was checked by rebuilding its 80-byte header from the job that was sent and hashing it twice with "
     "SHA-256. Shares that do not verify take no part in what is shown here. A share belongs to the job that it names, "
@@ -97,9 +106,10 @@ def _part(part: Part, analysis: Analysis) -> dict[str, Any]:
     verdict = summary["verdict"]
     return {
         "number": part.number,
-        "title": f"{model} {name}" if model != "miner" or name else "miner",
+        "title": f"{model} “{name}”",
         "verdict": verdict,
         "verdict_word": CODES.get(verdict["code"], verdict["code"]),
+        "verdict_plain": PLAIN.get(verdict["code"], ""),
         "verdict_lines": list(_verdict_lines(verdict)),
         "tiles": list(_tiles(summary)),
         "plots": draw(part.data, part.number, analysis.seed),
@@ -114,22 +124,18 @@ def _part(part: Part, analysis: Analysis) -> dict[str, Any]:
 
 def _verdict_lines(verdict: dict[str, Any]) -> Iterable[str]:
     yield f"Held against: {verdict['null']}."
-    if verdict.get("p_value") is not None:
-        yield f"Smallest p-value of the tests, corrected for their number: {number(verdict['p_value'])}."
     if verdict.get("explained_by"):
         yield "Explained by: " + "; ".join(str(item) for item in verdict["explained_by"]) + "."
+    if verdict.get("p_value") is not None:
+        yield f"Smallest p-value of all tests, corrected for their number: {number(verdict['p_value'], 2)}."
+    questions = {test["name"]: test["question"] for test in verdict.get("tests") or ()}
     for name, effect in (verdict.get("detectable") or {}).items():
-        yield f"Smallest effect that this run would have shown with power 0.9 ({name}): {_effect(effect)}."
+        yield f"{questions.get(name, name)} An effect of {_effect(effect)} would have shown nine times out of ten."
 
 
-def _effect(effect: Any) -> str:
-    if not isinstance(effect, dict):
-        return number(effect)
-    value = effect.get("effect")
-    if value is None:
-        return ", ".join(f"{key} {number(item)}" for key, item in effect.items())
+def _effect(effect: dict[str, Any]) -> str:
     n = f" (n = {effect['n']})" if effect.get("n") else ""
-    return f"{number(value)} {effect.get('unit') or ''}".strip() + n
+    return f"{number(effect.get('effect'), 2)} {effect.get('unit') or ''}".strip() + n
 
 
 def _tiles(summary: dict[str, Any]) -> Iterable[dict[str, str]]:
@@ -194,25 +200,21 @@ def _interval(value: Any) -> str:
     return number(value, 3)
 
 
-def _tests(tests: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    if not tests:
-        return None
-    wanted = (
-        ("name", "test"),
-        ("question", "question"),
-        ("n", "n"),
-        ("statistic", "statistic"),
-        ("effect", "effect"),
-        ("p_value", "p"),
-    )
-    columns = [(key, head) for key, head in wanted if any(test.get(key) is not None for test in tests)]
-    return {
-        "columns": [head for _, head in columns],
-        "rows": [
-            [number(test.get(key)) if test.get(key) is not None else "" for key, _ in columns]
-            for test in tests
-        ],
-    }
+def _tests(tests: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    return [
+        {
+            "question": test["question"],
+            "n": number(test["n"]),
+            "statistic": f"{test.get('statistic_name') or ''} {number(test.get('statistic'), 3)}".strip(),
+            "effect": f"{number(test['effect'], 2)} {test.get('unit') or ''}"
+            if test.get("effect") is not None
+            else "–",
+            "detectable": number(test.get("detectable"), 2),
+            "p": number(test.get("p_value"), 2),
+            "note": test.get("note") or ("" if test.get("counted", True) else "does not count"),
+        }
+        for test in tests
+    ]
 
 
 def _warnings(analysis: Analysis) -> Iterable[str]:

@@ -106,7 +106,7 @@ def interval_distribution(values_ms: FloatArray, nulls: Sequence[NullCurve], pre
 def _survival(axes: Axes, values_ms: FloatArray, nulls: Sequence[NullCurve]) -> None:
     ordered = np.sort(values_ms)
     survival = 1.0 - np.arange(1, ordered.size + 1) / (ordered.size + 1)
-    keep = _thin(ordered.size)
+    keep = _tail(ordered.size)
     axes.plot(ordered[keep], survival[keep], color=svg.DATA, linewidth=1.6)
     for null in nulls:
         left = 1.0 - null.cdf
@@ -219,7 +219,7 @@ def difficulties(ratio: FloatArray, prefix: str) -> Markup:
     """
     ordered = np.sort(ratio)
     survival = 1.0 - np.arange(ordered.size) / ordered.size
-    keep = _thin(ordered.size, 1200)
+    keep = _tail(ordered.size)
     grid = np.array([1.0, float(ordered[-1])])
     with svg.figure(7.4, 3.0) as drawing:
         axes = drawing.subplots()
@@ -254,6 +254,12 @@ def _thin(n: int, limit: int = MAX_POINTS) -> NDArray[np.bool_]:
     if n:
         mask[np.unique(np.linspace(0, n - 1, min(n, limit)).astype(int))] = True
     return mask
+
+
+def _tail(n: int, limit: int = 1200) -> NDArray[np.int64]:
+    """Ascending ranks of at most ``limit`` of n ordered points, the denser the nearer to the largest."""
+    from_the_top = np.unique(np.geomspace(1, n, min(n, limit)).astype(np.int64))
+    return n - from_the_top[::-1]
 
 
 def _dash(null: NullCurve) -> Any:
