@@ -11,7 +11,7 @@ from firmware_bridge.emulator.virtual import VirtualConfig, run_virtual
 from benchmarks.harness import Benchmark, Row, against_budget, seconds_of
 from firmware_bridge.trace.writer import TraceWriter
 
-VIRTUAL_S = 600.0
+VIRTUAL_S = 3600.0
 REAL_TIME = 1.0
 
 
