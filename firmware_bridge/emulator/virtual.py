@@ -75,13 +75,13 @@ class VirtualConfig:
 
     def version_mask(self) -> int:
         """Version bits that the pool lets the miner roll."""
-        return DEFAULT_VERSION_MASK if get_model(self.model).version_bits else 0
+        return DEFAULT_VERSION_MASK if get_model(self.model).client.version_bits else 0
 
     def agent(self) -> str:
         """User agent, scale included."""
         from firmware_bridge.stratum.lines import scale_token
 
-        return f"{get_model(self.model).agent} asiclab-emulator {scale_token(self.scale)}"
+        return f"{get_model(self.model).client.agent} {scale_token(self.scale)}"
 
     def check(self) -> None:
         """Refuse what cannot be simulated.
@@ -103,6 +103,9 @@ class VirtualConfig:
             raise UserError(f"the job period is above 0 s, not {self.job_period_s!r}")
         if not 0 < self.difficulty < float("inf"):
             raise UserError(f"a difficulty is a positive number, not {self.difficulty!r}")
+        whole = self.difficulty <= get_model(self.model).floor or self.difficulty == int(self.difficulty)
+        if get_model(self.model).client.integer_difficulty and not whole:
+            raise UserError(f"{self.model} reads a difficulty as an integer: give a whole number")
         if not 0 < self.scale <= 1:
             raise UserError(f"a difficulty scale is above 0 and at most 1, not {self.scale!r}")
         if target_from_difficulty(self.floor() * self.scale) >= MAX_TARGET:

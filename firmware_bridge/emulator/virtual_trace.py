@@ -226,7 +226,7 @@ class VirtualTrace:
         nonce = self.nonce[part].astype(">u4").tobytes().hex()
         ntime = self.job_ntime[jobs].astype(">u4").tobytes().hex()
         bits = self.version_bits[part].astype(">u4").tobytes().hex()
-        rolls = self.model.version_bits
+        rolls = self.model.client.version_bits
         columns = zip(
             (jobs + 1).tolist(),
             self.difficulty[part].tolist(),

@@ -1,0 +1,390 @@
+"""The miner's side of Stratum V1: handshake in a firmware's own order, jobs in, shares out, reconnect with back-off.
+
+:class:`ClientSession` speaks the protocol and never waits; :class:`StratumClient` moves its bytes. What differs between
+firmwares is a :class:`ClientProfile` (``hardware.md`` §6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from firmware_bridge.errors import ProtocolError, UserError
+from firmware_bridge.headers import DEFAULT_VERSION_MASK, Job, Share
+from firmware_bridge.stratum import wire
+from firmware_bridge.stratum.lines import LineSplitter, clean_text
+
+Step = Literal["subscribe", "configure", "suggest_difficulty", "authorize"]
+
+CONNECT_TIMEOUT_S = 10.0
+SILENCE_TIMEOUT_S = 90.0
+"""cgminer gives a pool up after this long without a line."""
+
+FIRST_TRIES = 4
+"""Attempts to reach a pool that never answered before."""
+
+LONGEST_PAUSE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientProfile:
+    """How one firmware speaks Stratum.
+
+    Attributes:
+        agent: user agent of ``mining.subscribe``.
+        handshake: order of its first requests; each waits for the answer to the one before.
+        strict_lockstep: whether anything but that answer breaks it before subscribe and configure are answered.
+        version_bits: whether it rolls the version and submits six parameters.
+        integer_difficulty: whether it reads a difficulty as an integer (0.5 becomes 0).
+        strictly_above: whether it sends a share only if its difficulty exceeds the pool's.
+        understands: methods of the server that it acts on; others are ignored.
+        suggested_difficulty: what it suggests, if it does.
+        most_branches: merkle branches beyond which the firmware fails, or None.
+    """
+
+    agent: str
+    handshake: tuple[Step, ...]
+    strict_lockstep: bool
+    version_bits: bool
+    integer_difficulty: bool
+    strictly_above: bool
+    understands: frozenset[str]
+    suggested_difficulty: int | None = None
+    most_branches: int | None = None
+
+
+@dataclass(slots=True)
+class ClientStats:
+    """Counts over all connections of a client.
+
+    Attributes:
+        connections: connections that completed their handshake.
+        jobs: jobs received.
+        submitted: shares sent.
+        accepted: of them, answered with true.
+        rejected: of them, answered with an error: text to count.
+        ignored: methods of the server that this firmware does not know, to count.
+        last_error: why the last connection ended, or None.
+    """
+
+    connections: int = 0
+    jobs: int = 0
+    submitted: int = 0
+    accepted: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+    last_error: str | None = None
+
+    @property
+    def answered(self) -> int:
+        """Shares that the pool has answered."""
+        return self.accepted + sum(self.rejected.values())
+
+
+class HandshakeRefusedError(UserError):
+    """The pool refused this miner; trying again would change nothing."""
+
+
+class ClientSession:
+    """One connection's protocol, without the connection.
+
+    Args:
+        profile: the firmware.
+        agent: user agent to send, scale token included.
+        user: worker name.
+        password: its password; never stored.
+        scale: difficulty scale that this miner hashes at.
+        stats: counts to add to.
+        on_job: called with each job.
+    """
+
+    def __init__(
+        self,
+        profile: ClientProfile,
+        agent: str,
+        user: str,
+        password: str,
+        scale: float,
+        stats: ClientStats,
+        on_job: Callable[[Job], None],
+    ) -> None:
+        self.authorized = False
+        self.reconnect = False
+        self._profile = profile
+        self._agent = agent
+        self._user = user
+        self._password = password
+        self._scale = scale
+        self._stats = stats
+        self._on_job = on_job
+        self._steps = list(profile.handshake)
+        self._waiting: Step | None = None
+        self._ids: dict[int, Step] = {}
+        self._next_id = 1
+        self._submits: set[int] = set()
+        self._extranonce1 = ""
+        self._extranonce2_size = wire.EXTRANONCE2_SIZE
+        self._difficulty = 1.0
+        self._mask = DEFAULT_VERSION_MASK if profile.version_bits else 0
+        self._subscribed = False
+
+    def start(self) -> bytes:
+        """The first request."""
+        return self._next_request()
+
+    def submit(self, share: Share) -> bytes:
+        """Bytes that submit a share."""
+        number = self._take_id()
+        self._submits.add(number)
+        self._stats.submitted += 1
+        bits = share.version_bits if self._profile.version_bits else None
+        return wire.encode_submit(
+            number, self._user, share.job_id, share.extranonce2, share.ntime, share.nonce, bits
+        )
+
+    def receive(self, line: bytes) -> bytes:
+        """Act on a line of the server; returns what to send.
+
+        Raises:
+            ProtocolError: if the line breaks the protocol, or what this firmware can take.
+            HandshakeRefusedError: if the pool refused subscribe or authorize.
+        """
+        message = wire.decode_server(line)
+        if isinstance(message, wire.Response):
+            return self._answered(message)
+        if self._profile.strict_lockstep and self._waiting in ("subscribe", "configure"):
+            raise ProtocolError(
+                f"the pool sent {clean_text(message.method)} before it answered {self._waiting}; this "
+                "firmware reads the answers of subscribe and configure in lock-step and cannot take that"
+            )
+        return self._called(message)
+
+    def _take_id(self) -> int:
+        number = self._next_id
+        self._next_id += 1
+        return number
+
+    def _next_request(self) -> bytes:
+        if not self._steps:
+            self._waiting = None
+            return b""
+        self._waiting = self._steps.pop(0)
+        number = self._take_id()
+        self._ids[number] = self._waiting
+        match self._waiting:
+            case "subscribe":
+                return wire.encode_request(number, "mining.subscribe", [self._agent])
+            case "configure":
+                mask = {"version-rolling.mask": "ffffffff"}
+                return wire.encode_request(number, "mining.configure", [["version-rolling"], mask])
+            case "suggest_difficulty":
+                suggested = self._profile.suggested_difficulty
+                return wire.encode_request(number, "mining.suggest_difficulty", [suggested])
+            case "authorize":
+                return wire.encode_request(number, "mining.authorize", [self._user, self._password])
+
+    def _answered(self, message: wire.Response) -> bytes:
+        if message.id in self._submits:
+            self._submits.discard(message.id)
+            if message.result is True:
+                self._stats.accepted += 1
+            else:
+                self._stats.rejected[_error_text(message.error)] += 1
+            return b""
+        step = self._ids.pop(message.id, None) if isinstance(message.id, int) else None
+        if step is None:
+            return b""
+        if step in ("subscribe", "authorize") and (
+            message.error is not None or message.result in (None, False)
+        ):
+            raise HandshakeRefusedError(f"the pool refused mining.{step}: {_error_text(message.error)}")
+        if step == "subscribe":
+            self._take_subscription(message.result)
+        elif step == "configure":
+            self._take_mask(message.result)
+        elif step == "authorize":
+            self.authorized = True
+            self._stats.connections += 1
+        return self._next_request()
+
+    def _take_subscription(self, result: Any) -> None:
+        match result:
+            case [_, str() as extranonce1, int() as size, *_] if 2 <= size <= 16:
+                self._extranonce1 = extranonce1
+                self._extranonce2_size = size
+                self._subscribed = True
+            case _:
+                raise ProtocolError(
+                    "the answer to mining.subscribe has no [subscriptions, extranonce1, size of 2 to 16]"
+                )
+
+    def _take_mask(self, result: Any) -> None:
+        """ESP-Miner v2.1 keeps its own mask where the answer has none."""
+        if isinstance(result, dict) and isinstance(result.get("version-rolling.mask"), str):
+            self._mask = DEFAULT_VERSION_MASK & wire.version_mask(result["version-rolling.mask"])
+
+    def _called(self, message: wire.ServerCall) -> bytes:
+        if message.method not in self._profile.understands:
+            self._stats.ignored[clean_text(message.method)] += 1
+            return b""
+        match message.method:
+            case "mining.notify":
+                self._take_job(message.params)
+            case "mining.set_difficulty":
+                self._take_difficulty(message.params)
+            case "mining.set_version_mask":
+                self._mask = DEFAULT_VERSION_MASK & wire.version_mask(
+                    message.params[0] if message.params else None
+                )
+            case "mining.ping":
+                return wire.encode_result(str(message.id or 0).encode(), "pong")
+            case "client.get_version":
+                return wire.encode_result(str(message.id or 0).encode(), self._agent)
+            case "client.reconnect":
+                self.reconnect = True
+        return b""
+
+    def _take_difficulty(self, params: list[Any]) -> None:
+        value = params[0] if params else None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise ProtocolError("mining.set_difficulty takes one positive number")
+        self._difficulty = float(int(value)) if self._profile.integer_difficulty else float(value)
+
+    def _take_job(self, params: list[Any]) -> None:
+        if not self._subscribed:
+            raise ProtocolError("the pool sent mining.notify before it answered mining.subscribe")
+        job = wire.notify_job(
+            params,
+            extranonce1=self._extranonce1,
+            extranonce2_size=self._extranonce2_size,
+            difficulty=self._difficulty,
+            scale=self._scale,
+            version_mask=self._mask if self._profile.version_bits else 0,
+        )
+        most = self._profile.most_branches
+        if most is not None and len(job.merkle_branch) > most:
+            raise ProtocolError(
+                f"a job with {len(job.merkle_branch)} merkle branches: this firmware reboots beyond {most}"
+            )
+        self._stats.jobs += 1
+        self._on_job(job)
+
+
+def _error_text(error: Any) -> str:
+    match error:
+        case [int() as code, str() as text, *_]:
+            return f"{code} {clean_text(text, 400)}"
+        case None:
+            return "no reason given"
+    return clean_text(str(error), 400)
+
+
+class StratumClient:
+    """A miner's connection to its pool, kept alive.
+
+    Args:
+        profile: the firmware.
+        host: of the pool.
+        port: of the pool.
+        user: worker name.
+        password: its password.
+        scale: difficulty scale; named in the user agent unless it is 1.
+        on_job: called with each job, in the event loop.
+        on_lost: called when a connection ended and its jobs are void.
+    """
+
+    def __init__(
+        self,
+        profile: ClientProfile,
+        host: str,
+        port: int,
+        *,
+        user: str,
+        password: str = "x",
+        scale: float = 1.0,
+        on_job: Callable[[Job], None],
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.stats = ClientStats()
+        self.agent = profile.agent if scale == 1.0 else f"{profile.agent} {wire.scale_token(scale)}"
+        self._profile = profile
+        self._host = host
+        self._port = port
+        self._user = user
+        self._password = password
+        self._scale = scale
+        self._on_job = on_job
+        self._on_lost = on_lost
+        self._session: ClientSession | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether shares can be submitted now."""
+        return self._session is not None and self._session.authorized
+
+    def submit(self, share: Share) -> bool:
+        """Send a share; False where there is no pool to send it to."""
+        if self._session is None or not self._session.authorized or self._writer is None:
+            return False
+        self._writer.write(self._session.submit(share))
+        return True
+
+    async def run(self) -> None:
+        """Mine until cancelled: connect, and after a loss connect again, waiting longer each time.
+
+        Raises:
+            UserError: if the pool refused this miner, or could never be reached.
+        """
+        failures = 0
+        while True:
+            before = self.stats.connections
+            try:
+                await self._converse()
+            except HandshakeRefusedError:
+                raise
+            except (OSError, ProtocolError, TimeoutError) as error:
+                self.stats.last_error = str(error) or type(error).__name__
+            finally:
+                self._close()
+            failures = 0 if self.stats.connections > before else failures + 1
+            if self.stats.connections == 0 and failures >= FIRST_TRIES:
+                raise UserError(
+                    f"no pool could be mined for at {self._host}:{self._port} in {failures} attempts "
+                    f"({self.stats.last_error}); start one, for example: asiclab bridge --port {self._port}"
+                )
+            await asyncio.sleep(min(0.5 * 2.0**failures, LONGEST_PAUSE_S))
+
+    async def _converse(self) -> None:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(self._host, self._port)
+        self._writer = writer
+        session = ClientSession(
+            self._profile, self.agent, self._user, self._password, self._scale, self.stats, self._on_job
+        )
+        self._session = session
+        writer.write(session.start())
+        splitter = LineSplitter(limit=1 << 20)
+        while not session.reconnect:
+            async with asyncio.timeout(SILENCE_TIMEOUT_S):
+                data = await reader.read(1 << 16)
+            if not data:
+                raise ConnectionError("the pool closed the connection")
+            for line in splitter.feed(data).splitlines():
+                if line.strip():
+                    answer = session.receive(line)
+                    if answer:
+                        writer.write(answer)
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            with contextlib.suppress(OSError, RuntimeError):
+                self._writer.close()
+            self._on_lost()
+        self._writer = None
+        self._session = None
