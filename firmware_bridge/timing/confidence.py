@@ -214,6 +214,8 @@ class Confidence:
         }
         beat = heartbeat(self.longest, self.rng, n)
         values["heartbeat"] = None if beat is None else beat.to_json()
+        if not self.effort.models:
+            return
         floor_ms = max(self.tick_ms / 2 if self.tick_ms else 0.0, 1e-6)
         fits = fit_models(self._block(self.joined, QUADRATIC_BLOCK), self.rng, floor_ms=floor_ms)
         values["models"] = [fit.to_json() for fit in fits]

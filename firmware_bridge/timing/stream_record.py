@@ -26,12 +26,14 @@ class Effort:
         resamples: bootstrap resamples.
         monte_carlo: draws of a Monte-Carlo p-value.
         surrogates: surrogates per statistic.
+        models: whether to fit the laws an interval may follow.
     """
 
     confidence: bool = True
     resamples: int = 500
     monte_carlo: int = 999
     surrogates: int = 99
+    models: bool = True
 
 
 @dataclass

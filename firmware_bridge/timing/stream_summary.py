@@ -141,7 +141,7 @@ def _notes(result: StreamStatistics, stream: Stream, n: int) -> None:
             f"Sample entropy, bootstrap, surrogates and Monte-Carlo p-values come from a random block of {SLOW_BLOCK} "
             "consecutive intervals (see blocks); bootstrap intervals are narrowed to the full n."
         )
-    if n > QUADRATIC_BLOCK and "models" in values:
+    if n > QUADRATIC_BLOCK and "lyapunov" in values:
         notes.append(
             f"Lyapunov exponent, mutual information and fits come from a random block of {QUADRATIC_BLOCK} of them."
         )

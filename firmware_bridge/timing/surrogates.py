@@ -28,6 +28,8 @@ def phase_randomised(x: FloatArray, rng: np.random.Generator) -> FloatArray:
 
     Theiler et al. 1992, Physica D 58, 77. The values become normal and may be negative.
     """
+    if x.size < 2:
+        return x.copy()
     spectrum = np.fft.rfft(x)
     phases = rng.uniform(0.0, 2.0 * np.pi, spectrum.size)
     phases[0] = 0.0
@@ -42,6 +44,8 @@ def iaaft(x: FloatArray, rng: np.random.Generator, iterations: int = 100) -> Flo
     Iteratively adjusted phases, Schreiber & Schmitz 1996, Phys. Rev. Lett. 77, 635; stops when the order no longer
     changes.
     """
+    if x.size < 2:
+        return x.copy()
     ordered = np.sort(x)
     amplitude = np.abs(np.fft.rfft(x))
     current = rng.permutation(x)
