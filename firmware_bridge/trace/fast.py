@@ -8,6 +8,7 @@ the standard library's SQLite.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,14 +29,16 @@ def available() -> bool:
     return find_spec("adbc_driver_sqlite") is not None and find_spec("pyarrow") is not None
 
 
-def read(path: Path, table: Table, names: Sequence[str], condition: str) -> tuple[Arrays, Arrays] | None:
+def read(
+    path: Path, table: Table, names: Sequence[str], conditions: Sequence[str]
+) -> tuple[Arrays, Arrays] | None:
     """Values and null flags of columns, as :class:`~firmware_bridge.trace.reader.Columns` defines them.
 
     Args:
         path: the SQLite file.
         table: table to read.
         names: columns of it.
-        condition: SQL of the WHERE clause.
+        conditions: SQL of a WHERE clause for each part of the rows, in order; parts are read side by side.
 
     Returns:
         The two dicts, or None where this way is not open: the file is in use by this process through the standard
@@ -45,12 +48,13 @@ def read(path: Path, table: Table, names: Sequence[str], condition: str) -> tupl
         return None
     typed = ", ".join(f"{_example(table, name)} AS {name}" for name in names)
     columns = ", ".join(f"{table.name}.{name}" for name in names)
-    sql = (
+    sql = [
         f"SELECT {typed} UNION ALL SELECT * FROM "
         f"(SELECT {columns} FROM {table.name} WHERE {condition} ORDER BY {table.name}.id)"
-    )
+        for condition in conditions
+    ]
     with foreign_use(path) as allowed:
-        arrow = _query(path, sql) if allowed else None
+        arrow = _query_all(path, sql) if allowed else None
     if arrow is None:
         return None
     values: Arrays = {}
@@ -59,6 +63,17 @@ def read(path: Path, table: Table, names: Sequence[str], condition: str) -> tupl
         column = arrow.column(name)
         values[name], null[name] = _to_numpy(column, table.c[name].type)
     return values, null
+
+
+def _query_all(path: Path, sql: Sequence[str]) -> Any:
+    """One table of all parts, each read by a thread of its own; None if one of them cannot be read so."""
+    if len(sql) == 1:
+        return _query(path, sql[0])
+    import pyarrow
+
+    with ThreadPoolExecutor(len(sql)) as pool:
+        parts = list(pool.map(lambda part: _query(path, part), sql))
+    return None if any(part is None for part in parts) else pyarrow.concat_tables(parts)
 
 
 def _query(path: Path, sql: str) -> Any:

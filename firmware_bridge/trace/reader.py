@@ -34,6 +34,9 @@ from firmware_bridge.trace.store import (
 if TYPE_CHECKING:
     import pandas as pd
 
+HALVED_ROWS = 200_000
+"""Shares from which on a run is read in two parts at once."""
+
 CHUNK = 65_536
 """Rows that a read through the standard library holds as Python objects at a time."""
 
@@ -139,9 +142,11 @@ class TraceReader:
         unknown = [name for name in names if name not in source.c]
         if unknown:
             raise UserError(f"table {table} has no column {', '.join(unknown)}")
-        where = self._rows_of(source, self.run(run))
+        record = self.run(run)
+        where = self._rows_of(source, record)
         if self._where.path is not None and fast.available():
-            found = fast.read(self._where.path, source, names, _sql(where))
+            parts = [_sql(part) for part in self._halves(source, record, where)]
+            found = fast.read(self._where.path, source, names, parts)
             if found is not None:
                 return Columns(*found)
         return self._columns_slowly(source, names, where)
@@ -223,6 +228,20 @@ class TraceReader:
         if record["last_share_id"] is not None:
             condition = and_(condition, table.c.id <= record["last_share_id"])
         return condition
+
+    def _halves(
+        self, table: Table, record: dict[str, Any], where: ColumnElement[bool]
+    ) -> list[ColumnElement[bool]]:
+        """Conditions of the rows in two parts, where there are so many that a second core pays."""
+        first, last = record["first_share_id"], record["last_share_id"]
+        if table is not shares or first is None:
+            return [where]
+        if last is None:
+            last = self._fetch(select(func.max(shares.c.id)))[0][0]
+        if last - first < HALVED_ROWS:
+            return [where]
+        middle = (first + last) // 2
+        return [and_(where, table.c.id <= middle), and_(where, table.c.id > middle)]
 
     def _count(self, record: dict[str, Any]) -> int:
         if self._where.path is not None and record["first_share_id"] is None:

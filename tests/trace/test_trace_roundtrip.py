@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from firmware_bridge.errors import UserError
 from firmware_bridge.headers import Job
 from firmware_bridge.trace import fast
+from firmware_bridge.trace import reader as reader_module
 from firmware_bridge.trace.reader import TraceReader
 from firmware_bridge.trace.records import JOB_COLUMNS, job_from_row, job_row
 from firmware_bridge.trace.schema import MinerRow, RunRecord, ShareRow, TelemetryRow, metadata
@@ -59,11 +60,16 @@ def test_rows_survive_and_both_readers_agree(
     assert reader.count(1) == len(rows)
     if fast.available():
         table = metadata.tables["shares"]
-        values, null = fast.read(path, table, NAMES, "shares.run = 1") or pytest.fail("ADBC gave up")
+        values, null = fast.read(path, table, NAMES, ["shares.run = 1"]) or pytest.fail("ADBC gave up")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fast, "available", lambda: False)
             slow = reader.columns(1, "shares", NAMES)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reader_module, "HALVED_ROWS", 2)
+            halved = reader.columns(1, "shares", NAMES)
         for name in NAMES:
+            assert same(halved.values[name], slow.values[name]), name
+            assert same(halved.null[name], slow.null[name]), name
             assert same(values[name], slow.values[name]), name
             assert same(null[name], slow.null[name]), name
             expected = [getattr(row, name) is None for row in rows]
