@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from firmware_bridge.stratum.verify import PreparedJob
 
 if TYPE_CHECKING:
     from firmware_bridge.stratum.server import Bridge
+
+log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 45.0
 """Longest silence towards a miner: cgminer gives up after 90 s, ESP-Miner after 180 s."""
@@ -62,26 +65,32 @@ class Connection:
         except TraceError as error:
             self._bridge.fail(error)
             return
-        if session.blocked:
+        except (
+            Exception
+        ):  # a fault of ours in one conversation must not leave it half alive, nor end the others
+            log.exception("%s: internal error", self.address)
+            self.event("internal-error", "error", {"where": "receive"})
+            self.abort("internal error of the bridge")
+            return
+        if session.intake.blocked:
             self._transport.pause_reading()
-        if not session.unfinished_bytes:
+        if not session.intake.unfinished_bytes:
             self._line_since = None
         elif self._line_since is None or b"\n" in data:
             self._line_since = self._loop.time()
 
     def acknowledge(self, answers: bytes, count: int) -> None:
         """Send answers whose shares are durable, and go on with what waited for them."""
-        self._transport.write(answers)
-        if self._bridge.stopping:
-            self.session.in_flight -= count
-            return
-        blocked = self.session.blocked
+        if answers:
+            self._transport.write(answers)
+        intake = self.session.intake
+        blocked = intake.blocked
         try:
-            self.session.acknowledged(count)
+            intake.answered(count, go_on=not self._bridge.stopping)
         except TraceError as error:
             self._bridge.fail(error)
             return
-        if blocked and not self.session.blocked:
+        if blocked and not intake.blocked and not self._bridge.stopping:
             self._transport.resume_reading()
 
     def sweep(self, now: float) -> None:

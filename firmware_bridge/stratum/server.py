@@ -427,8 +427,13 @@ class Bridge:
         self.run.event(kind, severity, detail)
 
     def peer_event(self, kind: str, severity: str, detail: dict[str, Any], miner: int | None = None) -> None:
-        """An event that a peer caused: written unless peers cause too many of them."""
-        self._roster.event(self._loop.time(), kind, severity, detail, miner)
+        """An event that a peer caused: written unless peers cause too many of them, or nothing can be written."""
+        if isinstance(self.failure, TraceError):
+            return
+        try:
+            self._roster.event(self._loop.time(), kind, severity, detail, miner)
+        except TraceError as error:
+            self.fail(error)
 
     async def _sweep_forever(self) -> None:
         while True:

@@ -7,8 +7,6 @@ subscribe; a second subscribe gets the same extranonce1; set_difficulty goes out
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 from msgspec import UNSET
@@ -17,6 +15,7 @@ from firmware_bridge.clock import Clock
 from firmware_bridge.errors import LabError, UserError
 from firmware_bridge.stratum.config import BridgeConfig
 from firmware_bridge.stratum.dispatch import DispatchContext, JobPolicy, JobSymbol, SymbolSource
+from firmware_bridge.stratum.intake import Intake
 from firmware_bridge.stratum.jobs import JobFactory
 from firmware_bridge.stratum.kernel_time import Stamp
 from firmware_bridge.stratum.shares import Judged, ShareDesk, Worker
@@ -29,15 +28,12 @@ from firmware_bridge.stratum.wire import (
     Configure,
     ErrorCode,
     ExtranonceSubscribe,
-    LineSplitter,
     SubmitLine,
     Subscribe,
     SuggestDifficulty,
     Unknown,
     WireError,
     clean_text,
-    decode_client,
-    decode_submits,
     echoed_id,
     encode_error,
     encode_notify,
@@ -120,83 +116,20 @@ class Session:
         self.subscribed = False
         self.extranonce_subscribed = False
         self.started = False
-        self.in_flight = 0
         self.jobs_sent = 0
         self._announced: float | None = None
         self._errors = 0
         self._ended = False
-        self._lines = LineSplitter()
-        self._backlog: deque[tuple[Iterator[SubmitLine | ClientMessage | WireError], Stamp]] = deque()
-        self._held: SubmitLine | ClientMessage | WireError | None = None
-
-    @property
-    def unfinished_bytes(self) -> int:
-        """Bytes of a line whose end has not come yet."""
-        return self._lines.pending
-
-    @property
-    def blocked(self) -> bool:
-        """Whether input waits for acknowledgements: nothing more is to be read."""
-        return bool(self._backlog)
-
-    # ---- input -------------------------------------------------------------------------------------------------------
+        self.intake = Intake(config.max_in_flight, self._submit, self._handle)
 
     def receive(self, data: bytes, stamp: Stamp) -> None:
         """Take bytes that arrived together."""
         try:
-            block = self._lines.feed(data)
+            self.intake.receive(data, stamp)
         except WireError as error:
             self._host.event("bad-line", "warning", {"error": error.text})
-            self._host.send(encode_error(b"null", error.code, error.text))
+            self._host.send(encode_error(error.id, error.code, error.text))
             self._end(error.text)
-            return
-        if not block or self._ended:
-            return
-        submits = decode_submits(block)
-        if (
-            submits is not None
-            and self.in_flight + len(submits) <= self.config.max_in_flight
-            and not self._backlog
-        ):
-            self._submit(submits, stamp)
-            return
-        self._backlog.append((iter(submits) if submits is not None else _messages(block), stamp))
-        self._drain()
-
-    def acknowledged(self, count: int) -> None:
-        """Note that so many answers went out; go on with what waited for them."""
-        self.in_flight -= count
-        if self._backlog:
-            self._drain()
-
-    def _drain(self) -> None:
-        """Handle waiting messages in order, as far as the limit of unanswered submits allows."""
-        while self._backlog and not self._ended:
-            messages, stamp = self._backlog[0]
-            submits: list[SubmitLine] = []
-            room = self.config.max_in_flight - self.in_flight
-            other: ClientMessage | WireError | None = None
-            finished = False
-            while room > len(submits):
-                message = self._held or next(messages, None)
-                self._held = None
-                if message is None:
-                    finished = True
-                    break
-                if not isinstance(message, SubmitLine):
-                    other = message
-                    break
-                submits.append(message)
-            if submits:
-                self._submit(submits, stamp)
-            if finished:
-                self._backlog.popleft()
-            elif other is None:
-                return
-            elif not self._ended:
-                self._handle(other)
-        if self._ended:
-            self._backlog.clear()
 
     def _handle(self, message: ClientMessage | WireError) -> None:
         if isinstance(message, WireError):
@@ -254,6 +187,7 @@ class Session:
 
     def _end(self, reason: str) -> None:
         self._ended = True
+        self.intake.close()
         self._host.drop(reason)
 
     # ---- handshake ---------------------------------------------------------------------------------------------------
@@ -415,23 +349,21 @@ class Session:
             )
         return None
 
-    def _submit(self, lines: list[SubmitLine], stamp: Stamp) -> None:
+    def _submit(self, lines: list[SubmitLine], stamp: Stamp) -> int:
+        """Judge submits that arrived together; how many answers will follow from the commit."""
         desk = self.desk
         if not self.subscribed or not desk.workers:
             self._refuse_early(lines)
-            return
+            return 0
         judged = desk.judge(lines, stamp)
-        current = desk.current
-        if current is not None and self.policy.replace_on_share(
-            current=judged.current_valid, valid=judged.valid > 0
-        ):
+        if self.policy.replace_on_share(current=judged.current_valid, valid=judged.valid > 0):
             self.dispatch()
-        self.in_flight += judged.answered
         self._host.store(judged)
         if desk.mismatch is not None and not self._ended:
             self._host.event("scale-mismatch", "error", {"error": desk.mismatch})
             self._host.send(encode_show_message(desk.mismatch))
             self._end(desk.mismatch)
+        return judged.answered
 
     def _refuse_early(self, lines: list[SubmitLine]) -> None:
         """Submits before the handshake: no miner to store them under, so they become one event."""
@@ -446,18 +378,3 @@ class Session:
                 self._host.send(encode_error(echoed_id(bytes(line.id)), code, text))
         if self._errors >= PROTOCOL_ERRORS_ALLOWED:
             self._end(f"{self._errors} messages out of turn, the last: {text}")
-
-
-def _messages(block: bytes) -> Iterator[SubmitLine | ClientMessage | WireError]:
-    """Messages of a block of whole lines, one by one as they are asked for."""
-    for line in block.split(b"\n"):
-        if not line or line.isspace():
-            continue
-        submits = decode_submits(line)
-        if submits:
-            yield submits[0]
-            continue
-        try:
-            yield decode_client(line)
-        except WireError as error:
-            yield error

@@ -18,7 +18,7 @@ from firmware_bridge.stratum.wire import OK_TAIL, ErrorCode, SubmitLine, echoed_
 JOBS_KEPT = 16
 """Jobs per connection whose shares count; BM1366 firmware has as many in flight."""
 
-RETIRED_KEPT = 256
+RETIRED_KEPT = 64
 """Older jobs still known by name, so that a late share is told ``stale`` and stored with its job."""
 
 _HEAD = b'{"id":'

@@ -352,6 +352,33 @@ async def test_a_store_that_fails_acknowledges_nothing_more(tmp_path: Path) -> N
     assert [share["nonce"] for share in rows(tmp_path, "SELECT nonce FROM shares")] == ["00000001"]
 
 
+async def test_a_full_disk_acknowledges_nothing_that_is_not_stored(tmp_path: Path) -> None:
+    writer = functools.partial(TraceWriter, db_url(tmp_path), max_size_bytes=1_500_000)
+    bridge = Bridge(BridgeConfig(port=0, difficulty=1e-10), writer, np.random.default_rng(1))
+    _, port = await bridge.start()
+    serving = asyncio.create_task(bridge.serve())
+    miner = await (await RawMiner.connect(port)).ready()
+    acknowledged: set[int] = set()
+    try:
+        for nonce in range(100_000):
+            miner.send("mining.submit", miner.share(nonce), nonce + 10)
+            if nonce % 100 == 99:
+                await miner.answer(nonce + 10)
+    except (EOFError, ConnectionError):
+        pass
+    acknowledged = {
+        line["id"] - 10 for line in miner.lines if line.get("result") is True and line["id"] >= 10
+    }
+    with pytest.raises(TraceError):
+        await asyncio.wait_for(serving, 10)
+    stored = {int(row["nonce"], 16) for row in rows(tmp_path, "SELECT nonce FROM shares WHERE valid")}
+    assert len(acknowledged) > 1000
+    assert acknowledged <= stored
+    (run,) = rows(tmp_path, "SELECT * FROM runs")
+    assert run["exit_status"] == "fail"
+    assert rows(tmp_path, "SELECT count(*) FROM events WHERE severity = 'error'")[0][0] >= 1
+
+
 async def test_a_port_in_use_is_a_user_error_with_a_remedy_and_no_run(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

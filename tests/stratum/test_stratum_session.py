@@ -86,7 +86,7 @@ class Talk:
         judged, self.host.judged = self.host.judged, []
         for one in judged:
             self.host.out += one.answers
-            self.session.acknowledged(one.answered)
+            self.session.intake.answered(one.answered)
         return self.out()
 
     def ready(self, agent: str = "test/1", user: str = "w") -> list[Any]:
@@ -678,14 +678,14 @@ def test_at_most_256_submits_are_unanswered_and_none_is_lost() -> None:
     answered: list[Any] = []
     for start in range(0, len(data), 5000):
         answered += talk.raw(data[start : start + 5000])
-        assert talk.session.in_flight <= 256
-    assert talk.session.in_flight == 256
-    assert talk.session.blocked
+        assert talk.session.intake.in_flight <= 256
+    assert talk.session.intake.in_flight == 256
+    assert talk.session.intake.blocked
     while talk.host.judged:
         answered += talk.commit()
-        assert talk.session.in_flight <= 256
-    assert not talk.session.blocked
+        assert talk.session.intake.in_flight <= 256
+    assert not talk.session.intake.blocked
     ids = [line["id"] for line in answered]
     assert sorted(id for id in ids if id != "ping") == list(range(1000))
     assert "ping" in ids
-    assert talk.session.in_flight == 0
+    assert talk.session.intake.in_flight == 0
