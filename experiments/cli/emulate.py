@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.command import LabCommand, options_in_force
+from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, options_in_force
 from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Scale, Seconds, Seed, Shares
 from experiments.cli.running import stoppable
 from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
+    from experiments.cli.running import Stop
     from firmware_bridge.emulator.physics import Physics
     from firmware_bridge.emulator.virtual import VirtualConfig
+    from firmware_bridge.emulator.wall_config import WallConfig, WallSummary
 
 MODELS = ("s9", "lv06")
 DEFAULT_SHARES = 2588
@@ -103,6 +105,66 @@ def emulate(
                 scale=VirtualConfig.scale if scale is None else scale,
             )
             _virtual(settings, db, options_in_force(ctx), json)
+        else:
+            from firmware_bridge.emulator.effects import parse_plants
+            from firmware_bridge.emulator.wall_config import WallConfig
+
+            host, port = parse_pool(pool or "")
+            _wall(
+                WallConfig(
+                    model=model,
+                    host=host,
+                    port=port,
+                    scale=WallConfig.scale if scale is None else scale,
+                    seconds=seconds,
+                    shares=shares,
+                    seed=seed,
+                    plants=parse_plants(plant or ()),
+                    physics=parse_physics(physics or (), model),
+                    user=user or None,
+                    password=password,
+                ),
+                stop,
+                json,
+            )
+
+
+def parse_pool(text: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``, with or without ``stratum+tcp://``.
+
+    Raises:
+        UserError: if it is not of this form.
+    """
+    host, _, port = text.removeprefix("stratum+tcp://").rstrip("/").rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UserError(f"--pool is HOST:PORT, for example 127.0.0.1:3333, not {text!r}")
+    return host, int(port)
+
+
+def _wall(settings: WallConfig, stop: Stop, json: bool) -> None:
+    """Mine for a pool in wall time."""
+    import asyncio
+
+    from experiments.cli import output
+
+    summary = asyncio.run(_mine(settings, stop, lambda text: typer.echo(f"asiclab: {text}", err=True)))
+    if json:
+        output.emit(summary)
+    else:
+        refused = sum(summary.rejected.values())
+        text = f"{summary.agent}: {summary.accepted} shares accepted, {refused} refused in {summary.seconds:.0f} s"
+        output.console().print(f"{text} ({summary.reason})", markup=False)
+    if summary.connections == 0:
+        raise typer.Exit(EXIT_CHECK_FAILED)
+
+
+async def _mine(settings: WallConfig, stop: Stop, on_warning: Callable[[str], None]) -> WallSummary:
+    from firmware_bridge.emulator.wall import WallMiner
+
+    miner = WallMiner(settings, on_warning)
+    stop.call(lambda: miner.request_stop(f"stopped by {stop.reason}"))
+    return await miner.run()
 
 
 def _virtual(settings: VirtualConfig, db: str, in_force: dict[str, Any], json: bool) -> None:
