@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -24,12 +23,12 @@ from firmware_bridge.stratum.calibrate import calibrate
 from firmware_bridge.stratum.config import BridgeConfig
 from firmware_bridge.stratum.connection import Connection
 from firmware_bridge.stratum.dispatch import JobPolicy, SymbolSource, policy_for
+from firmware_bridge.stratum.door import Door, bind, raise_descriptor_limit
 from firmware_bridge.stratum.jobs import JobFactory
 from firmware_bridge.stratum.kernel_time import enable_kernel_stamps
 from firmware_bridge.stratum.roster import Roster
 from firmware_bridge.stratum.shares import Judged, Worker
 from firmware_bridge.stratum.watch import Watch
-from firmware_bridge.stratum.wire import ErrorCode, encode_error
 from firmware_bridge.trace import provenance
 from firmware_bridge.trace.replay import ShareEvent
 from firmware_bridge.trace.schema import RunRecord, ShareRow
@@ -40,16 +39,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ACCEPTS_PER_TURN = 32
-"""Connections accepted before miners that are in have their turn again."""
-
 DUPLICATES_REMEMBERED = 2_000_000
 """Digests of valid shares held over all miners (about 200 MB); beyond it the busiest miner's oldest job goes stale."""
 
 SWEEP_S = 1.0
 """Time between two looks at the deadlines of all connections."""
-
-_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class WriterFactory(Protocol):
@@ -114,7 +108,7 @@ class Bridge:
         self._record = record or RunRecord(kind="live", source="bridge")
         self._writer: TraceWriter | None = None
         self._watch = watch
-        self._listener: socket.socket | None = None
+        self._door: Door | None = None
         self._connections: set[Connection] = set()
         self._roster: Roster
         self._stop_requested: asyncio.Event
@@ -140,7 +134,7 @@ class Bridge:
         """
         self._loop = asyncio.get_running_loop()
         self._stop_requested, self._all_gone = asyncio.Event(), asyncio.Event()
-        listener = _listen(self.config.host, self.config.port)
+        listener = bind(self.config.host, self.config.port)
         try:
             stamps = enable_kernel_stamps(listener)
             self.jitter_floor = await calibrate(self.clock)
@@ -152,10 +146,9 @@ class Bridge:
         if not stamps:
             text = "this platform has no kernel receive stamps: times are those of user space"
             self.run.event("no-kernel-stamps", "warning", {"text": text})
-        self._raise_descriptor_limit()
-        listener.listen(1024)
-        self._listener = listener
-        self._loop.add_reader(listener, self._accept)
+        if short := raise_descriptor_limit(self.config.max_clients):
+            self.run.event("few-file-descriptors", "warning", short)
+        self._door = Door(self._loop, listener, self.config.max_clients, self.admit, self.peer_event)
         if self._watch is None:
             self._watch = Watch(self.clock, self._own_event)
         self._tasks = [
@@ -226,12 +219,11 @@ class Bridge:
     async def stop(self, reason: str = "stopped") -> None:
         """Take nothing more, store and acknowledge what came, hang up, end the run. May be called again."""
         self.request_stop(reason)
-        if self._writer is None or self._listener is None:
+        if self._door is None:
             return
-        listener, self._listener = self._listener, None
+        door, self._door = self._door, None
         self.stopping = True
-        self._loop.remove_reader(listener)
-        listener.close()
+        door.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -268,67 +260,16 @@ class Bridge:
 
     # ---- connections -------------------------------------------------------------------------------------------------
 
-    def _raise_descriptor_limit(self) -> None:
-        try:
-            import resource
-        except ImportError:  # not on Windows
-            return
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = self.config.max_clients + 256
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-            with contextlib.suppress(ValueError, OSError):
-                resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-                soft = most
-            if soft < wanted:
-                detail = {
-                    "limit": soft,
-                    "max_clients": self.config.max_clients,
-                    "remedy": "raise `ulimit -n`",
-                }
-                self.run.event("few-file-descriptors", "warning", detail)
-
-    def _accept(self) -> None:
-        assert self._listener is not None
-        for _ in range(ACCEPTS_PER_TURN):
-            try:
-                sock, address = self._listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno in _NO_DESCRIPTORS:
-                    self._pause_accepting(error)
-                    return
-                raise
-            if len(self._connections) >= self.config.max_clients:
-                self._refuse(sock, f"{address[0]}:{address[1]}")
-                continue
-            self.stats.connections += 1
-            connection = Connection(self, sock, f"{address[0]}:{address[1]}")
-            self._connections.add(connection)
-            connection.start()
-
-    def _refuse(self, sock: socket.socket, address: str) -> None:
-        self.stats.refused += 1
-        text = f"this bridge is full: {self.config.max_clients} clients; start it with a larger --max-clients"
-        with sock, contextlib.suppress(OSError):
-            sock.setblocking(False)
-            sock.send(encode_error(b"null", ErrorCode.OTHER, text))
-            sock.shutdown(socket.SHUT_WR)
-        self.peer_event("refused", "warning", {"address": address, "error": text})
-
-    def _pause_accepting(self, error: OSError) -> None:
-        """Out of descriptors: leave newcomers in the backlog a while, miners that are in go on."""
-        self.peer_event("accept-failed", "warning", {"error": str(error), "remedy": "raise `ulimit -n`"})
-        listener = self._listener
-        assert listener is not None
-        self._loop.remove_reader(listener)
-
-        def again() -> None:
-            if self._listener is listener:
-                self._loop.add_reader(listener, self._accept)
-
-        self._loop.call_later(0.2, again)
+    def admit(self, sock: socket.socket, address: str) -> bool:
+        """Take a new connection in; False where the bridge is full."""
+        if len(self._connections) >= self.config.max_clients:
+            self.stats.refused += 1
+            return False
+        self.stats.connections += 1
+        connection = Connection(self, sock, address)
+        self._connections.add(connection)
+        connection.start()
+        return True
 
     def dropped(self, connection: Connection, reason: str) -> None:
         """A connection is being hung up for a reason of ours."""
@@ -459,33 +400,3 @@ class Bridge:
                 return
             if problem is not None:
                 self.request_stop(problem, "abort")
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Bound, not yet listening socket.
-
-    Raises:
-        UserError: if the address is not known or cannot be bound.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise UserError(f"{host}: not an address of this host ({error}); try --host 127.0.0.1") from error
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setblocking(False)
-        sock.bind(address)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise UserError(
-                f"{host}:{port} is in use by another program, perhaps another bridge; "
-                f"stop it, or take a free port with --port 0"
-            ) from error
-        if error.errno == errno.EACCES:
-            raise UserError(f"{host}:{port}: not allowed to bind; take a port above 1023") from error
-        raise UserError(f"{host}:{port}: cannot be bound ({error.strerror}); try --host 127.0.0.1") from error
-    return sock

@@ -394,8 +394,8 @@ async def test_a_port_in_use_is_a_user_error_with_a_remedy_and_no_run(tmp_path: 
 
 async def test_only_the_own_host_is_bound_by_default(tmp_path: Path) -> None:
     async with running_bridge(tmp_path) as (bridge, _):
-        assert bridge._listener is not None
-        assert bridge._listener.getsockname()[0] == "127.0.0.1"
+        assert bridge._door is not None
+        assert bridge._door._listener.getsockname()[0] == "127.0.0.1"
     assert BridgeConfig().host == "127.0.0.1"
 
 

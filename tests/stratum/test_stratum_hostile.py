@@ -241,3 +241,26 @@ async def test_memory_for_duplicates_is_bounded(tmp_path: Path, monkeypatch: pyt
         assert len(busy.jobs) > 1
         # who is not busy keeps its jobs, and its duplicates are still known
         assert (await small.submit(1, user="small"))["error"][0] == 22
+
+
+async def test_running_out_of_descriptors_keeps_who_is_in(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with running_bridge(tmp_path) as (_, port):
+        miner = await (await RawMiner.connect(port)).ready()
+        newcomer = socket.create_connection(("127.0.0.1", port))
+        spare = [socket.socket() for _ in range(2)]
+        await asyncio.sleep(0.05)
+        used = max(sock.fileno() for sock in [newcomer, *spare]) + 1
+        late = socket.socket()
+        late.setblocking(False)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used, limits[1]))
+        try:
+            await asyncio.get_running_loop().sock_connect(late, ("127.0.0.1", port))
+            await served(miner, range(10))
+            await asyncio.sleep(0.05)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for sock in [newcomer, late, *spare]:
+            sock.close()
+        await (await RawMiner.connect(port)).ready("afterwards")
+    assert rows(tmp_path, "SELECT * FROM events WHERE kind = 'accept-failed'")
