@@ -22,9 +22,6 @@ State = Literal["ok", "limited", "missing"]
 NEEDED_FREE_BYTES = 2 * 1024**3
 NEEDED_DESCRIPTORS = 1024
 MINERS_PER_DESCRIPTOR_LIMIT = 64
-EMULATED_RATES_GHS = {"s9": 13_500.0, "lv06": 433.6}
-"""Hash rates of the emulated miners in GH/s at their default frequency."""
-DEMO_SCALE = 2.0**-22
 
 
 @dataclass(frozen=True)
@@ -115,13 +112,18 @@ def _numba() -> Finding:
 
 def _hash_rate() -> Finding:
     """Measure this CPU's scan rate and hold it against what the emulated miners need in wall time."""
+    from experiments.cli.options import parse_scale
+    from experiments.demo import SCALE
+    from firmware_bridge.emulator.model import get_model
+
     needed = ("emulated s9 and lv06 in wall time",)
     try:
         rate = measure_hash_rate()
     except ImportError as error:
         return Finding("hash rate", needed, "missing", str(error), "mend numba first")
-    demand = sum(EMULATED_RATES_GHS.values()) * 1e9 * DEMO_SCALE
-    found = f"{rate / 1e6:.2f} MH/s on one core; the demo's S9 and LV06 need {demand / 1e6:.2f} MH/s"
+    scale = parse_scale(SCALE)
+    demand = sum(get_model(name).capacity_ths for name in ("s9", "lv06")) * 1e12 * scale
+    found = f"{rate / 1e6:.2f} MH/s on one core; the demo's miners need {demand / 1e6:.2f} MH/s"
     if rate > demand:
         return Finding("hash rate", needed, "ok", found)
     return Finding("hash rate", needed, "limited", found, "use a smaller --scale, or --time virtual")

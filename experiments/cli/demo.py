@@ -24,7 +24,7 @@ def demo(
     ] = 1000,
     seconds: Annotated[
         float, typer.Option("--seconds", min=1.0, hidden=True, help="When to stop gathering.")
-    ] = 140.0,
+    ] = 125.0,
     json: Json = False,
     config: Config = None,
 ) -> None:
