@@ -51,6 +51,7 @@ class RunWriter:
         self.ended = False
         self.has_share_range = False
         self._writer = writer
+        self._put = writer.put
         self._lock = threading.Lock()
         self._miners = 0
         self._jobs = 0
@@ -89,7 +90,7 @@ class RunWriter:
 
     def share(self, row: ShareRow, token: object = None) -> None:
         """Add a share; ``token``, unless None, is handed to ``on_commit`` once the share is durable."""
-        self._writer.put(shares, self, row, token)
+        self._put(shares, self, row, token)
 
     def shares(self, rows: Sequence[tuple[Any, ...]], token: object = None) -> None:
         """Add many shares: rows in the order of :class:`ShareRow`."""

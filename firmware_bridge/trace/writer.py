@@ -95,6 +95,7 @@ class TraceWriter:
         self._room = threading.Condition()
         self._block_rows = 0
         self._closed = False
+        self._unusable = False  # failed or closed: one look per row
         self._cleanup = contextlib.ExitStack()
         prepare(self._where, timeout_s=lock_timeout_s)
         with contextlib.ExitStack() as stack:
@@ -175,7 +176,7 @@ class TraceWriter:
         """Store what is queued, end the thread and close the database. May be called again."""
         if self._closed:
             return
-        self._closed = True
+        self._closed = self._unusable = True
         self._queue.put(None)
         self._thread.join()
         if self._reserve is not None:
@@ -211,9 +212,10 @@ class TraceWriter:
         Raises:
             TraceError: if nothing can be stored any more.
         """
-        if self.failed is not None or self._closed or self._queue.qsize() > MAX_QUEUED_ROWS:
+        queue = self._queue
+        if self._unusable or queue.qsize() > MAX_QUEUED_ROWS:
             self._wait_for_room(0)
-        self._queue.put((table, run, row, token))
+        queue.put((table, run, row, token))
 
     def put_block(self, table: Table, run: RunWriter, rows: Sequence[Sequence[Any]], token: object) -> None:
         """Queue many rows; ``token`` goes to ``on_commit`` when the last of them is durable.
@@ -264,7 +266,7 @@ class TraceWriter:
     def _main(self) -> None:
         running = True
         while running:
-            items, running = self._take()
+            items, block_rows, running = self._take()
             if self.failed is None:
                 try:
                     self._store(items)
@@ -272,35 +274,48 @@ class TraceWriter:
                     self._fail(error, items)
             else:
                 self._refuse(items)
-            blocks = sum(len(item[4]) for item in items if len(item) == 5)
-            if blocks:
+            if block_rows:
                 with self._room:
-                    self._block_rows -= blocks
+                    self._block_rows -= block_rows
                     self._room.notify_all()
 
-    def _take(self) -> tuple[list[tuple[Any, ...]], bool]:
-        """Wait for the next item and take with it all that is there; False once the writer is to end."""
+    def _take(self) -> tuple[list[tuple[Any, ...]], int, bool]:
+        """Wait for an item and take with it all that is there.
+
+        Returns:
+            The items, the number of rows in blocks among them, and False once the writer is to end.
+        """
         items: list[tuple[Any, ...]] = []
-        rows = 0
+        block_rows = 0
         get = self._queue.get
         item = get()
         try:
             while item is not None:
                 items.append(item)
-                rows += len(item[4]) if len(item) == 5 else 1
-                if rows >= MAX_COMMIT_ROWS:
-                    return items, True
-                item = get(block=False)
+                if len(item) == 5:
+                    block_rows += len(item[4])
+                if block_rows + len(items) >= MAX_COMMIT_ROWS:
+                    return items, block_rows, True
+                item = get(False)
         except Empty:
-            return items, True
-        return items, False
+            return items, block_rows, True
+        return items, block_rows, False
 
     def _store(self, items: list[tuple[Any, ...]]) -> None:
         groups: dict[tuple[str, int], tuple[Table, RunWriter, list[Sequence[Any]]]] = {}
         calls: list[_Call] = []
         tokens: list[object] = []
         begun = False
+        table: Table | None = None
+        run: RunWriter | None = None
+        rows: list[Sequence[Any]] = []
         for item in items:
+            # most rows follow one of the same table and run, and this loop competes with the event loop for the lock
+            if item[0] is table and table is not None and item[1] is run and len(item) == 4:
+                rows.append(item[2])
+                if item[3] is not None:
+                    tokens.append(item[3])
+                continue
             table = item[0]
             if table is None:
                 if not begun:
@@ -311,13 +326,11 @@ class TraceWriter:
                 calls.append(item[1])
                 continue
             run = item[1]
-            group = groups.get((table.name, run.run))
-            if group is None:
-                group = groups[table.name, run.run] = (table, run, [])
+            rows = groups.setdefault((table.name, run.run), (table, run, []))[2]
             if len(item) == 5:
-                group[2].extend(item[4])
+                rows.extend(item[4])
             else:
-                group[2].append(item[2])
+                rows.append(item[2])
             if item[3] is not None:
                 tokens.append(item[3])
         if not begun and len(groups) == 1:
@@ -354,6 +367,7 @@ class TraceWriter:
         )
         failure.__cause__ = error
         self.failed = failure
+        self._unusable = True
         for run in self._runs:
             run.failed = failure
         self._leave_last_words(kind, cause, str(failure), lost=self._refuse(items))

@@ -55,7 +55,7 @@ def full_run(url: str, rows: list[ShareRow], **record: Any) -> None:
         run.end("abort", "stopped", wall_ns=99)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(rows=st.lists(SHARE, min_size=1, max_size=20))
 @pytest.mark.parametrize("format_", formats.FORMATS)
 def test_an_export_is_imported_without_loss(

@@ -48,7 +48,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype == np.float64)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(rows=st.lists(SHARE, max_size=40))
 def test_rows_survive_and_both_readers_agree(
     rows: list[ShareRow], tmp_path_factory: pytest.TempPathFactory
