@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import threading
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from firmware_bridge.emulator import effects, geometry, loader
+from firmware_bridge.emulator.hashing import BUDGET, HashThread, Pass
 from firmware_bridge.emulator.model import Model, get_model
 from firmware_bridge.emulator.physics import PARAMETERS, Physics
 from firmware_bridge.emulator.span import Hasher, Hit, PreparedJob
@@ -26,39 +25,12 @@ from firmware_bridge.emulator.wall_config import DEFAULT_SCALE, WallConfig, Wall
 from firmware_bridge.headers import Job, Share
 from firmware_bridge.stratum.client import StratumClient
 
-AHEAD_MS = 25.0
-"""How far the hashing thread works ahead of the clock."""
-
-LAG_MS = 25.0
-"""How far it may fall behind before the pass is moved: the emulated chip then stalls instead of answering late."""
-
-BUDGET = 20_000
-"""Hashes between two looks at the clock, about 1 ms."""
+TIMER_MS = 1.5
+"""How much too early a departure is scheduled, because a timer of the event loop may ring late."""
 
 KEPT_JOBS = 64
 READINGS = 1 << 16
 ANSWER_WAIT_S = 2.0
-
-
-@dataclass(slots=True)
-class _Pass:
-    """One pass over a job; ``begin_ms`` moves when this CPU falls behind, ``stop_ms`` when the boards stop."""
-
-    job: int
-    hasher: Hasher
-    begin_ms: float
-    pause_ms: float
-    refill_ms: float
-    stop_ms: float
-
-    def at(self, work_ms: float) -> float:
-        """When a work-time is reached."""
-        return self.begin_ms + work_ms + (self.pause_ms if work_ms >= self.refill_ms else 0.0)
-
-    def work_at(self, now_ms: float) -> float:
-        """Work-time reached at a moment; negative before the first."""
-        work = now_ms - self.begin_ms
-        return max(work - self.pause_ms, min(work, self.refill_ms)) if work > self.refill_ms else work
 
 
 class WallMiner:
@@ -96,11 +68,9 @@ class WallMiner:
         self._state = loader.idle_miner()
         self._jobs: dict[int, PreparedJob] = {}
         self._n_jobs = 0
-        self._pass: _Pass | None = None
-        self._work = threading.Event()
-        self._ended = threading.Event()
-        self._hashes = 0
-        self._stalled_ms = 0.0
+        self._pass: Pass | None = None
+        self._hashing = HashThread(f"hash-{self.model.name}", self._now, self._hits)
+        self._closing = False
         self._last_reported: tuple[int, int, int, int] | None = None
         self._last_departure = 0.0
         self._poll_phase = float(self._rng.random()) * self.physics.poll_ms
@@ -134,8 +104,7 @@ class WallMiner:
             self._stop.set()
         await asyncio.to_thread(self._warm_up)
         self._started = time.monotonic()
-        thread = threading.Thread(target=self._hash, name=f"hash-{self.model.name}", daemon=True)
-        thread.start()
+        self._hashing.start()
         talk = asyncio.create_task(self.client.run())
         watch = asyncio.create_task(self._watch())
         try:
@@ -143,14 +112,14 @@ class WallMiner:
             if talk.done():
                 talk.result()
         finally:
-            self._ended.set()
-            self._work.set()
+            self._closing = True
+            self._hashing.end()
             if self._timer is not None:
                 self._timer.cancel()
             for task in (talk, watch):
                 task.cancel()
             await asyncio.gather(talk, watch, return_exceptions=True)
-            await asyncio.to_thread(thread.join)
+            await asyncio.to_thread(self._hashing.join)
         return self._summary()
 
     async def _watch(self) -> None:
@@ -168,7 +137,7 @@ class WallMiner:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), pause)
         # what has been sent is still being answered
-        self._ended.set()
+        self._closing = True
         stats = self.client.stats
         for _ in range(round(ANSWER_WAIT_S / 0.01)):
             if not self.client.connected or stats.answered >= stats.submitted:
@@ -178,11 +147,11 @@ class WallMiner:
     def _summary(self) -> WallSummary:
         stats = self.client.stats
         seconds = 0.0 if self._first_job_ms is None else (self._now() - self._first_job_ms) / 1e3
-        stalled_s = self._stalled_ms / 1e3
+        stalled_s = self._hashing.stalled_ms / 1e3
         if stalled_s > 0.05 * max(seconds, 1.0):
             self._warn(
                 f"this CPU fell behind the emulated {self.model.title} by {stalled_s:.1f} of {seconds:.1f} s: "
-                f"its timing is not that of the model; {self._remedy(self._hashes / max(seconds, 1e-3))}"
+                f"its timing is not that of the model; {self._remedy(self._hashing.hashes / max(seconds, 1e-3))}"
             )
         return WallSummary(
             model=self.model.name,
@@ -193,8 +162,8 @@ class WallMiner:
             submitted=stats.submitted,
             accepted=stats.accepted,
             rejected=dict(stats.rejected),
-            hashes=self._hashes,
-            hash_rate=self._hashes / seconds if seconds > 0 else 0.0,
+            hashes=self._hashing.hashes,
+            hash_rate=self._hashing.hashes / seconds if seconds > 0 else 0.0,
             wanted_hash_rate=self._wanted(),
             stalled_s=stalled_s,
             warnings=list(self.warnings),
@@ -244,33 +213,6 @@ class WallMiner:
                 f"{self._wanted() / 1e6:.1f} MH/s: it will stall; {self._remedy(rate)}"
             )
 
-    def _hash(self) -> None:
-        """The hashing thread."""
-        while not self._ended.is_set():
-            running = self._pass
-            if running is None:
-                self._work.wait(0.05)
-                self._work.clear()
-                continue
-            now = self._now()
-            reached = running.work_at(now)
-            hasher = running.hasher
-            if reached - hasher.work_ms > LAG_MS and now < running.stop_ms:
-                running.begin_ms += reached - hasher.work_ms
-                self._stalled_ms += reached - hasher.work_ms
-                reached = hasher.work_ms
-            until = running.work_at(min(now + AHEAD_MS, running.stop_ms))
-            if hasher.work_ms >= until or self._pass is not running:
-                self._work.wait(0.002)
-                self._work.clear()
-                continue
-            before = hasher.hashes
-            hits = hasher.run(until, BUDGET)
-            self._hashes += hasher.hashes - before
-            if hits and self._loop is not None:
-                with contextlib.suppress(RuntimeError):
-                    self._loop.call_soon_threadsafe(self._hit, running, hits)
-
     # ---- the miner's states ----
 
     def _now(self) -> float:
@@ -319,7 +261,7 @@ class WallMiner:
         slow = self.physics.dead_time
         job = int(state[loader.LOADED])
         first_ms = self._p[PARAMETERS.index("first_works")] * work_ms if slow else 0.0
-        self._pass = _Pass(
+        self._pass = Pass(
             job=job,
             hasher=Hasher(self.model.code, self._pace, self.config.scale, self._jobs[job], float(first_ms)),
             begin_ms=begin,
@@ -327,13 +269,14 @@ class WallMiner:
             refill_ms=self.physics.refill_works * work_ms if slow else math.inf,
             stop_ms=float(state[loader.STOP]),
         )
-        self._work.set()
+        self._hashing.give(self._pass)
 
     def _lost(self) -> None:
         """The connection ended: its jobs are void."""
         if self._pass is not None:
             self._pass.stop_ms = self._now()
         self._pass = None
+        self._hashing.give(None)
         self._jobs.clear()
         self._state = loader.idle_miner()
         if self._timer is not None:
@@ -342,14 +285,20 @@ class WallMiner:
 
     # ---- shares ----
 
-    def _hit(self, source: _Pass, hits: list[Hit]) -> None:
+    def _hits(self, source: Pass, hits: list[Hit]) -> None:
+        """Called by the hashing thread: each share is looked at again when its moment has come."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is gone: the run is over
+                self._loop.call_soon_threadsafe(self._await_hits, source, hits)
+
+    def _await_hits(self, source: Pass, hits: list[Hit]) -> None:
         for hit in hits:
             self._at(source.at(hit.work_ms), self._found, source, hit)
 
-    def _found(self, source: _Pass, hit: Hit) -> None:
+    def _found(self, source: Pass, hit: Hit) -> None:
         found_ms = source.at(hit.work_ms)
         prepared = self._jobs.get(source.job)
-        if found_ms >= source.stop_ms or prepared is None or self._ended.is_set():
+        if found_ms >= source.stop_ms or prepared is None or self._closing:
             return
         name = (source.job, hit.extranonce2, hit.nonce, hit.version_bits)
         if name == self._last_reported:
@@ -372,7 +321,7 @@ class WallMiner:
             nonce=f"{hit.nonce:08x}",
             version_bits=f"{hit.version_bits:08x}" if self.model.client.version_bits else None,
         )
-        self._at(departure, self._depart, share, prepared)
+        self._at(departure - TIMER_MS, self._depart, departure, share, prepared)
 
     def _planted(self, job: Job, hit: Hit, found_ms: float) -> float:
         reading = min(int(found_ms / self.physics.telemetry_period_s / 1e3), READINGS - 1)
@@ -388,9 +337,11 @@ class WallMiner:
             if strength
         )
 
-    def _depart(self, share: Share, prepared: PreparedJob) -> None:
+    def _depart(self, when_ms: float, share: Share, prepared: PreparedJob) -> None:
+        # the event loop's timers are good to a millisecond; the rest of the way is slept exactly
+        time.sleep(min(max(0.0, when_ms - self._now()), TIMER_MS) / 1e3)
         # a share of a lost connection means nothing to the next one
-        if any(prepared is kept for kept in self._jobs.values()) and not self._ended.is_set():
+        if any(prepared is kept for kept in self._jobs.values()) and not self._closing:
             self.client.submit(share)
 
 
