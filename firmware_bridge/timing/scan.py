@@ -19,6 +19,9 @@ from firmware_bridge.timing.run_data import BoolArray, FloatArray, IntArray, Run
 MIN_SCAN_SHARES = 30
 """Fewer clean shares than this give no scan model."""
 
+MIN_ON_TIME = 0.5
+"""An alignment holds if so many of the clean shares follow it; a busy host delays the others."""
+
 MIN_R2 = 0.99
 """Below this a layout is not the one of the miner, and nothing is taken out by it."""
 
@@ -285,12 +288,12 @@ def align(data: RunData, *, resolution_ms: float = 1e-6) -> ScanAlignment | None
     six robust standard deviations: jobs loaded on time. Nothing but the shares themselves goes in.
 
     Args:
-        data: a run of one miner.
+        data: a run of one miner; None comes back where its shares do not follow a scan.
         resolution_ms: the finest step of the clock; the band of on-time shares is never narrower than ten of it.
     """
     layout = layout_of(data)
     fit = _fit_clean(data, layout) if layout is not None else None
-    if layout is None or fit is None or fit.r2 < MIN_R2:
+    if layout is None or fit is None:
         return None
     response = _response(data)
     rows = np.flatnonzero(~data.duplicate & ~np.isnan(response))
@@ -311,6 +314,8 @@ def align(data: RunData, *, resolution_ms: float = 1e-6) -> ScanAlignment | None
     residual = response - design @ coefficients
     dead = float(coefficients[0])
     _, r2 = _least_squares(design[on_time], response[on_time])
+    if r2 < MIN_R2 or on_time[np.isin(rows, fit.rows)].mean() < MIN_ON_TIME:
+        return None
     return ScanAlignment(
         rows=rows,
         work_ms=(design @ coefficients) - dead,

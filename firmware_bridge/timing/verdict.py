@@ -194,8 +194,11 @@ def _mechanisms(
     if late is not None and late.p_value < 0.001 and late.after_short > late.after_long:
         found["late loads after short intervals"] = (
             f"late loads (+{late.extra_ms:.3g} ms) after intervals shorter than {late.threshold_ms:.3g} ms "
-            f"({late.after_short:.0%} of them, against {late.after_long:.1%})"
+            f"({late.after_short:.0%} of them, against {late.after_long:.1%} of the others)"
         )
+    off = float((~alignment.on_time).mean())
+    if "late loads after short intervals" not in found and off > 0.01:
+        found["delays of host or network"] = f"delays of host or network in {off:.0%} of the shares"
     found["position in the scan"] = f"the position in the scan (R² {alignment.r2:.5f})"
     duplicates = int(data.duplicate.sum())
     if duplicates:
