@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from firmware_bridge.errors import TraceError, UserError
 from firmware_bridge.trace.reader import TraceReader
-from firmware_bridge.trace.records import JOB_COLUMNS, columns_after_run
+from firmware_bridge.trace.records import JOB_COLUMNS, columns_after_run, storable
 from firmware_bridge.trace.run_writer import RunWriter
 from firmware_bridge.trace.schema import EVENT_TABLES, RunRecord, ShareRow, miners, runs, settings, shares
 from firmware_bridge.trace.store import engine_for, locate, stdlib_use
@@ -77,7 +77,7 @@ def note(url: str, run: str, text: str) -> dict[str, Any]:
     reader = TraceReader(url)
     number = reader.resolve(run)
     with _transaction(url) as connection:
-        connection.execute(update(runs).where(runs.c.run == number).values(notes=text))
+        connection.execute(update(runs).where(runs.c.run == number).values(notes=storable(text)))
     return {"run": reader.run(number)["run_id"], "notes": text}
 
 

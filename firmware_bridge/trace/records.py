@@ -17,6 +17,16 @@ def columns_after_run(table: Table) -> tuple[str, ...]:
     return tuple(column.name for column in table.columns if column.name not in ("id", "run"))
 
 
+def storable(value: Any) -> Any:
+    """A value that every database takes: in texts ``?`` for half a surrogate pair, ``\ufffd`` for NUL.
+
+    SQLite takes NUL, so only what a stranger may have sent into other statements than row inserts needs this there.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+    return value
+
+
 JOB_COLUMNS = columns_after_run(jobs)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Table, func, select, update
 from firmware_bridge.errors import TraceError
 from firmware_bridge.headers import Job
 from firmware_bridge.trace import provenance
-from firmware_bridge.trace.records import job_row
+from firmware_bridge.trace.records import job_row, storable
 from firmware_bridge.trace.schema import (
     MinerRow,
     ShareRow,
@@ -67,7 +67,8 @@ class RunWriter:
 
     def update_miner(self, miner: int, **columns: Any) -> None:
         """Set columns of a miner, such as the name that it gave when it authorised."""
-        statement = update(miners).where(miners.c.run == self.run, miners.c.miner == miner).values(**columns)
+        values = {name: storable(value) for name, value in columns.items()}
+        statement = update(miners).where(miners.c.run == self.run, miners.c.miner == miner).values(**values)
         self._writer.call(lambda sink: sink.execute(statement), wait=False)
 
     def job(
@@ -151,7 +152,7 @@ class RunWriter:
     def update(self, **runs_columns: Any) -> None:
         """Set columns of the run itself, such as ``jitter_floor`` after a calibration."""
         values = {
-            name: provenance.redact(value) if isinstance(value, dict | list | tuple) else value
+            name: provenance.redact(value) if isinstance(value, dict | list | tuple) else storable(value)
             for name, value in runs_columns.items()
         }
         statement = update(runs).where(runs.c.run == self.run).values(**values)
@@ -200,7 +201,7 @@ class RunWriter:
                     last_share_id=last,
                     ended_wall_ns=ended_wall_ns,
                     exit_status=status,
-                    exit_reason=reason,
+                    exit_reason=storable(reason),
                 )
             )
 

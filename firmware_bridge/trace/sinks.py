@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from firmware_bridge.errors import TraceError
+from firmware_bridge.trace.records import storable
 from firmware_bridge.trace.store import Location, connect_sqlite, engine_for
 
 SYNCHRONOUS = ("off", "normal", "full")
@@ -59,11 +60,13 @@ def clean(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     """Rows with what a driver refuses made storable: NumPy scalars as Python's, lone surrogates as ``?``."""
 
     def value(x: Any) -> Any:
-        if isinstance(x, str):
-            return x.encode("utf-8", "replace").decode("utf-8")
-        return x.item() if hasattr(x, "item") else x
+        return (
+            x.encode("utf-8", "replace").decode("utf-8")
+            if isinstance(x, str)
+            else getattr(x, "item", lambda: x)()
+        )
 
-    return [tuple(value(x) for x in row) for row in rows]
+    return [tuple(map(value, row)) for row in rows]
 
 
 class SqliteSink:
@@ -188,7 +191,8 @@ class SqlAlchemySink:
         """Insert rows; SQLAlchemy makes them multi-row statements where the driver gains by it."""
         names = [column.name for column in table.columns if column.name not in ("id", "run")]
         self._connection.execute(
-            insert(table), [{"run": run, **dict(zip(names, row, strict=True))} for row in clean(rows)]
+            insert(table),
+            [{"run": run, **dict(zip(names, map(storable, row), strict=True))} for row in clean(rows)],
         )
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from firmware_bridge.errors import UserError
 from firmware_bridge.headers import Job
-from firmware_bridge.trace import fast
+from firmware_bridge.trace import fast, manage
 from firmware_bridge.trace import reader as reader_module
 from firmware_bridge.trace.reader import TraceReader
 from firmware_bridge.trace.records import JOB_COLUMNS, job_from_row, job_row
@@ -204,25 +205,49 @@ def test_a_reader_works_while_a_writer_writes(tmp_path: Path) -> None:
     assert seen[-1] > seen[0]
 
 
-def test_any_other_sqlalchemy_url_works_too(tmp_path: Path) -> None:
-    url = f"sqlite+pysqlite:///{tmp_path / 'lab.db'}"
+@pytest.fixture(params=["sqlite+pysqlite", "server"])
+def other_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database behind SQLAlchemy; an empty one on a server where $ASICLAB_TEST_DATABASE names it."""
+    if request.param != "server":
+        return f"sqlite+pysqlite:///{tmp_path / 'lab.db'}"
+    url = os.environ.get("ASICLAB_TEST_DATABASE")
+    if not url:
+        pytest.skip("set ASICLAB_TEST_DATABASE to the URL of an empty database to test a server")
+    return url
+
+
+def test_any_other_sqlalchemy_url_works_too(other_url: str) -> None:
     base = ShareRow(1, *[None] * 15)
     committed: list[object] = []
-    with TraceWriter(url, on_commit=committed.extend) as writer:
+    with TraceWriter(other_url, on_commit=committed.extend) as writer:
         run = writer.begin_run(RunRecord(kind="live", source="bridge", config={"password": "hunter2"}))
-        run.miner(MinerRow("one"))
+        miner = run.miner(MinerRow("one"))
+        run.update_miner(miner, name="half \ud800 and nul \0")
         for i in range(300):
-            run.share(base._replace(wall_ns=2**60 + i, valid=True), token=i)
+            run.share(base._replace(wall_ns=2**60 + i, valid=True, job_id="a\ud800b\0"), token=i)
         run.end("success")
     assert committed == list(range(300))
-    reader = TraceReader(url)
-    record = reader.run(reader.resolve("latest"))
-    assert (record["first_share_id"], record["last_share_id"]) == (1, 300)
+    reader = TraceReader(other_url)
+    number = reader.resolve("latest")
+    record = reader.run(number)
+    assert record["last_share_id"] - record["first_share_id"] == 299
     assert record["config"] == {"password": "***"}
-    assert reader.columns(1, "shares", ["wall_ns"]).values["wall_ns"].tolist() == [
-        2**60 + i for i in range(300)
-    ]
-    assert [row.valid for row in reader.share_rows(1)] == [True] * 300
+    read = reader.columns(number, "shares", ["wall_ns", "kernel_ns"])
+    assert read.values["wall_ns"].tolist() == [2**60 + i for i in range(300)]
+    assert read.null["kernel_ns"].all()
+    assert {(row.valid, row.job_id) for row in reader.share_rows(number)} == {(True, "a?b\ufffd")}
+    assert reader.dicts(number, "miners")[0]["name"] == "half ? and nul \ufffd"
+    merged = manage.merge(other_url, [record["run_id"], _second_run(other_url)])
+    assert merged["shares"] == 301
+    assert manage.remove(other_url, merged["run"])["shares"] == 301
+
+
+def _second_run(url: str) -> str:
+    with TraceWriter(url) as writer:
+        run = writer.begin_run(RunRecord(kind="live", source="bridge"))
+        run.share(ShareRow(1, *[None] * 15))
+        run.end("success")
+    return run.run_id
 
 
 def test_what_is_no_trace_is_refused_in_words(tmp_path: Path) -> None:
