@@ -24,8 +24,8 @@ class Row:
 
     Attributes:
         name: of the row.
-        ours: what the lab reached, in `unit`.
-        reference: what the peer reached, or the budget or limit, in `unit`.
+        ours: what the lab reached, in `unit`, in its best round.
+        reference: what the peer reached in its best round, or the budget or limit, in `unit`.
         unit: of both; where it is seconds, less is better, else more is.
         ratio: how much better ours is than the reference (below 1: worse).
         aim: smallest ratio that is good; None where there is none.
@@ -76,7 +76,10 @@ def paired(
     rounds: int = 7,
     detail: dict[str, Any] | None = None,
 ) -> Row:
-    """Measure both sides in turn, swapping who goes first, and report the round whose ratio is the median.
+    """Measure both sides in turn, swapping who goes first, and compare the best round of either.
+
+    Whatever else runs on the machine can only make a round worse, so the best one says most of the code; the median
+    and the range of the rounds' own ratios stand in the detail.
 
     Args:
         name: of the row.
@@ -84,11 +87,11 @@ def paired(
         reference: the same of the peer.
         unit: of both.
         aim: smallest good ratio, or None.
-        rounds: how many pairs; odd, so that the median is a round that was measured.
+        rounds: how many pairs; odd, so that the median ratio is one that was measured.
         detail: further figures to put into the row.
 
     Returns:
-        The row, with the best of either side and the range of the ratios in its detail.
+        The row.
     """
     pairs: list[tuple[float, float]] = []
     for index in range(rounds):
@@ -100,24 +103,16 @@ def paired(
             theirs = reference()
         pairs.append((mine, theirs))
     seconds = unit == SECONDS
-    ranked = sorted((theirs / mine if seconds else mine / theirs, mine, theirs) for mine, theirs in pairs)
-    ratio, mine, theirs = ranked[len(ranked) // 2]
     best = min if seconds else max
+    mine, theirs = best(pair[0] for pair in pairs), best(pair[1] for pair in pairs)
+
+    def ratio(mine: float, theirs: float) -> float:
+        return theirs / mine if seconds else mine / theirs
+
+    ranked = sorted(ratio(*pair) for pair in pairs)
+    spread = {"ratio_median": ranked[len(ranked) // 2], "ratio_min": ranked[0], "ratio_max": ranked[-1]}
     return Row(
-        name,
-        mine,
-        theirs,
-        unit,
-        ratio,
-        aim,
-        {
-            "rounds": rounds,
-            "ratio_min": ranked[0][0],
-            "ratio_max": ranked[-1][0],
-            "best_ours": best(pair[0] for pair in pairs),
-            "best_reference": best(pair[1] for pair in pairs),
-            **(detail or {}),
-        },
+        name, mine, theirs, unit, ratio(mine, theirs), aim, {"rounds": rounds, **spread, **(detail or {})}
     )
 
 
@@ -131,12 +126,12 @@ def against_budget(
     rounds: int = 3,
     detail: dict[str, Any] | None = None,
 ) -> Row:
-    """Measure one side several times against a fixed figure; the median round counts."""
+    """Measure one side several times against a fixed figure; the best round counts, as in `paired`."""
     values = sorted(ours() for _ in range(rounds))
-    mine = values[len(values) // 2]
+    mine = values[0] if unit == SECONDS else values[-1]
     ratio = budget / mine if unit == SECONDS else mine / budget
-    best = values[0] if unit == SECONDS else values[-1]
-    return Row(name, mine, budget, unit, ratio, aim, {"rounds": rounds, "best_ours": best, **(detail or {})})
+    spread = {"rounds": rounds, "median_ours": values[len(values) // 2]}
+    return Row(name, mine, budget, unit, ratio, aim, {**spread, **(detail or {})})
 
 
 def seconds_of(action: Callable[[], object]) -> float:
