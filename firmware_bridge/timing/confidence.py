@@ -124,13 +124,13 @@ class Confidence:
         self._interval("oadev_16", self.bootstrap.replicate(self.longest, statistics.allan_deviation))
 
     def _resample_counts(self) -> None:
-        """Allan factor from blocks of counts that last as long as 25 intervals, so that both see the same memory."""
+        """Allan factor from blocks of counts that last at least as long as 25 intervals, so that both see the same memory."""
         counts = [statistics.window_counts(t, FANO_WINDOWS_S["1"]) for t in self.times_ns]
         steps = [np.stack([np.diff(c) ** 2, c[1:]]) for c in counts if c.size >= 2]
         mean_ms = self._value("mean_ms")
         if not steps or not mean_ms > 0 or sum(s.shape[1] for s in steps) < 20:
             return
-        block = max(1, int(np.ceil(self.bootstrap.block * mean_ms / 1e3)))
+        block = max(4, int(np.ceil(self.bootstrap.block * mean_ms / 1e3)))
         m = Bootstrap(self.rng, resamples=self.effort.resamples, block=block).means(steps)
         with np.errstate(divide="ignore", invalid="ignore"):
             replicates = m[:, 0] / (2.0 * m[:, 1])

@@ -75,8 +75,8 @@ def test_coverage_for_poisson_arrivals() -> None:
 @pytest.mark.parametrize("draw", [poisson, gamma, correlated])
 def test_coverage_in_full(draw: Draw) -> None:
     truth = limits(draw, NAMES)
-    found = coverage(draw, truth, 300, 1500)
-    assert min(found.values()) >= 0.88, found
+    found = coverage(draw, truth, 200, 1500)
+    assert min(found.values()) >= 0.86, found
     assert np.mean(list(found.values())) <= 0.985, found
 
 
