@@ -160,6 +160,11 @@ class Connection:
         """Give a worker its number in the run."""
         return self._bridge.enroll(self, user)
 
+    def mask_changed(self, mask: int) -> None:
+        """Note the version bits that the workers of this connection roll from now on."""
+        for worker in self.session.desk.workers.values():
+            self._bridge.run.update_miner(worker.number, version_mask=mask)
+
     def sent_job(self, prepared: PreparedJob) -> None:
         """Store a job that was just sent, and set the time at which it is replaced."""
         self._bridge.stats.jobs += 1

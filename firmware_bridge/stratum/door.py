@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from firmware_bridge.errors import UserError
+from firmware_bridge.stratum.kernel_time import enable_kernel_stamps
 from firmware_bridge.stratum.wire import ErrorCode, encode_error
 
 ACCEPTS_PER_TURN = 32
@@ -26,7 +27,7 @@ class Door:
 
     Args:
         loop: event loop that supports ``add_reader``.
-        listener: bound socket; listened on here, closed with the door.
+        listener: listening socket, closed with the door.
         max_clients: named in the error line of who is turned away.
         admit: takes a connection and its address, or returns False.
         event: told of trouble: kind, severity, detail.
@@ -47,7 +48,6 @@ class Door:
             f"this bridge is full: {max_clients} clients; start it with a larger --max-clients",
         )
         self._closed = False
-        listener.listen(1024)
         loop.add_reader(listener, self._accept)
 
     def close(self) -> None:
@@ -109,7 +109,9 @@ def raise_descriptor_limit(clients: int) -> dict[str, Any] | None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Bound, not yet listening socket.
+    """Listening socket whose connections carry kernel stamps from their first segment on.
+
+    Who connects before a :class:`Door` is made waits in the backlog.
 
     Raises:
         UserError: if the address is not known or cannot be bound.
@@ -125,6 +127,8 @@ def bind(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setblocking(False)
         sock.bind(address)
+        enable_kernel_stamps(sock)
+        sock.listen(1024)
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:

@@ -68,6 +68,9 @@ class Host(Protocol):
     def enroll(self, session: Session, user: str) -> Worker:
         """Give a worker its number in the run."""
 
+    def mask_changed(self, mask: int) -> None:
+        """Note the version bits that the workers of this connection roll from now on."""
+
     def sent_job(self, prepared: PreparedJob) -> None:
         """Store a job that was just sent (its number is set here), and come back when its time is over."""
 
@@ -231,8 +234,10 @@ class Session:
                 result[clean_text(extension, 64)] = False
         self._answer(message.id, result)
         changed, self.version_mask = mask != self.version_mask, mask
-        if changed and self.started:
-            self.dispatch()
+        if changed:
+            self._host.mask_changed(mask)
+            if self.started:
+                self.dispatch()
 
     def _authorize(self, message: Authorize) -> None:
         desk = self.desk

@@ -16,6 +16,7 @@ import pytest
 
 from firmware_bridge.errors import TraceError, UserError
 from firmware_bridge.headers import Job, Share, verify
+from firmware_bridge.stratum import kernel_time
 from firmware_bridge.stratum.config import BridgeConfig
 from firmware_bridge.stratum.dispatch import JobSymbol, SequenceSource
 from firmware_bridge.stratum.server import Bridge
@@ -232,6 +233,39 @@ async def test_symbols_reach_the_miner_and_the_trace(tmp_path: Path) -> None:
     for i, job in enumerate(jobs[:5]):
         assert json.loads(job["symbol_fields"]) == {"coinbase": f"{i:02x}{255 - i:02x}"}
         assert f"02{i:02x}{255 - i:02x}" in miner.jobs[i][2]
+
+
+async def test_without_kernel_stamps_the_run_says_so_and_times_are_monotonic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_time.sys, "platform", "darwin")
+    async with running_bridge(tmp_path) as (_, port):
+        miner = await (await RawMiner.connect(port)).ready()
+        for nonce in range(3):
+            await miner.submit(nonce)
+    (run,) = rows(tmp_path, "SELECT * FROM runs")
+    assert run["clock_source"].endswith("no kernel receive stamps")
+    assert rows(tmp_path, "SELECT * FROM events WHERE kind = 'no-kernel-stamps'")
+    shares = rows(tmp_path, "SELECT * FROM shares ORDER BY id")
+    (job,) = rows(tmp_path, "SELECT * FROM jobs")
+    previous = None
+    for share in shares:
+        assert share["kernel_ns"] is None
+        assert share["response_ns"] == share["monotonic_ns"] - job["sent_monotonic_ns"]
+        assert share["interval_ns"] == (None if previous is None else share["monotonic_ns"] - previous)
+        previous = share["monotonic_ns"]
+
+
+async def test_a_quiet_bridge_sends_a_line_before_miners_give_up(tmp_path: Path) -> None:
+    async with running_bridge(tmp_path, job_period_s=3600, difficulty=0.5) as (bridge, port):
+        miner = await (await RawMiner.connect(port)).ready()
+        (connection,) = bridge._connections
+        connection.sweep(asyncio.get_running_loop().time() + 40)
+        connection.sweep(asyncio.get_running_loop().time() + 50)
+        message = await miner.read()
+        assert (message["method"], message["params"]) == ("mining.set_difficulty", [0.5])
+        with pytest.raises(TimeoutError):
+            await miner.read(timeout=0.1)
 
 
 async def test_a_miner_that_comes_back_is_the_same_miner_and_two_at_once_are_two(tmp_path: Path) -> None:

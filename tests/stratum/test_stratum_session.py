@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from firmware_bridge.clock import VirtualClock
 from firmware_bridge.errors import LabError, UserError
@@ -17,6 +19,7 @@ from firmware_bridge.stratum.kernel_time import Stamp
 from firmware_bridge.stratum.session import Session
 from firmware_bridge.stratum.shares import Judged, Worker
 from firmware_bridge.stratum.verify import PreparedJob
+from firmware_bridge.trace.schema import ShareRow
 from tests.stratum.bridge_kit import difficulty_of
 
 EVERY_HASH = 1e-10
@@ -33,6 +36,7 @@ class FakeHost:
         self.dropped: list[str] = []
         self.failures: list[LabError] = []
         self.workers = 0
+        self.masks: list[int] = []
 
     def send(self, data: bytes) -> None:
         self.out += data
@@ -43,6 +47,9 @@ class FakeHost:
     def enroll(self, session: Session, user: str) -> Worker:
         self.workers += 1
         return Worker(self.workers, user)
+
+    def mask_changed(self, mask: int) -> None:
+        self.masks.append(mask)
 
     def sent_job(self, prepared: PreparedJob) -> None:
         self.jobs.append(prepared)
@@ -152,6 +159,7 @@ def test_configure_may_come_anywhere(order: str) -> None:
     if order == "configure last":
         lines = talk.tell("mining.configure", configure, 9)
         assert methods(lines) == [9, "mining.notify"]
+        assert talk.host.masks == [0x00FFE000]
     assert talk.host.jobs[-1].job.version_mask == (0 if order == "no configure" else 0x00FFE000)
 
 
@@ -689,3 +697,45 @@ def test_at_most_256_submits_are_unanswered_and_none_is_lost() -> None:
     assert sorted(id for id in ids if id != "ping") == list(range(1000))
     assert "ping" in ids
     assert talk.session.intake.in_flight == 0
+
+
+# ---- anything at all -------------------------------------------------------------------------------------------------
+
+_WORDS = st.sampled_from(
+    [
+        b'{"id":1,"method":"mining.subscribe","params":["x"]}',
+        b'{"id":2,"method":"mining.authorize","params":["w","x"]}',
+        b'{"id":3,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"ffffffff"}]}',
+        b'{"id":4,"method":"mining.submit","params":["w","1","00000001","00000000","00000001"]}',
+        b'{"id":5,"method":"mining.submit","params":["w","2","00000001","6553f100","00000001","00002000"]}',
+        b'{"id":6,"method":"mining.suggest_difficulty","params":[1]}',
+        b'{"method":"mining.submit","params":["w","1","","",""]}',
+        b'{"id":7,"method":"mining.extranonce.subscribe","params":[]}',
+        b'{"id":8,"method":"mining.submit","params":[]}',
+        b"\n",
+        b"[]",
+    ]
+)
+
+
+@given(
+    st.lists(st.tuples(_WORDS | st.binary(max_size=30), st.integers(0, 3)), max_size=30), st.integers(1, 4)
+)
+def test_whatever_comes_the_session_answers_in_whole_json_lines(
+    parts: list[tuple[bytes, int]], limit: int
+) -> None:
+    talk = Talk(max_in_flight=limit, mode="swh")
+    waiting = b""
+    for word, then in parts:
+        waiting += word + b"\n"
+        if then:
+            if not talk.session.intake.blocked:  # the transport reads no more then
+                talk.raw(waiting)
+                waiting = b""
+            assert talk.session.intake.in_flight <= limit
+            if then == 2:
+                talk.commit()
+    talk.commit()
+    rows = [row for judged in talk.host.judged for row in judged.rows]
+    assert all(len(row) == len(ShareRow._fields) for row in rows)
+    assert not talk.host.failures
