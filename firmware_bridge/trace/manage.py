@@ -27,22 +27,21 @@ def list_runs(url: str) -> list[dict[str, Any]]:
     Raises:
         UserError: if there is no such trace.
     """
-    frame = TraceReader(url).runs()
     found = []
-    for record in frame.to_dict("records"):
+    for record in TraceReader(url).run_records():
         started = record["started_wall_ns"]
         found.append(
             {
                 "run": record["run_id"],
-                "number": int(record["run"]),
+                "number": record["run"],
                 "kind": record["kind"],
                 "source": record["source"],
                 "mode": record["mode"],
-                "unverified": bool(record["unverified"]),
-                "started": _utc(int(started)) if started == started and started is not None else None,
-                "shares": int(record["shares"]),
+                "unverified": record["unverified"],
+                "started": None if started is None else _utc(started),
+                "shares": record["shares"],
                 "status": record["exit_status"] or "running or killed",
-                "tags": list(record["tags"]),
+                "tags": record["tags"],
                 "notes": record["notes"],
                 "plants": record["plants"],
             }

@@ -82,9 +82,7 @@ class TraceReader:
         """One row per run, in the order they were begun, with the number of its ``shares``."""
         import pandas as pd
 
-        records = self._select(select(runs).order_by(runs.c.run))
-        for record in records:
-            record["shares"] = self._count(record)
+        records = self.run_records()
         columns = [column.name for column in runs.columns] + ["shares"]
         frame = pd.DataFrame(records, columns=columns)
         for column in runs.columns:
@@ -92,6 +90,13 @@ class TraceReader:
                 values = [record[column.name] for record in records]
                 frame[column.name] = pd.array(values, dtype="Int64")
         return frame
+
+    def run_records(self) -> list[dict[str, Any]]:
+        """The rows of ``runs`` in the order they were begun, each with the number of its ``shares``."""
+        records = self._select(select(runs).order_by(runs.c.run))
+        for record in records:
+            record["shares"] = self._count(record)
+        return records
 
     def resolve(self, name: str) -> int:
         """Number of the run with this id, or the only one whose id starts so; ``latest`` or ``-`` is the newest.
