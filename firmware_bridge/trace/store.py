@@ -152,7 +152,10 @@ def prepare(where: Location, *, create: bool = True, timeout_s: float = 30.0) ->
                 check_version(where, version)
                 migrate(connection)
     except OperationalError as error:
-        raise TraceError(f"{where}: cannot be made ready for writing: {error.orig}") from error
+        raise TraceError(
+            f"{where}: cannot be made ready for writing: {error.orig}; see that the file and its folder can be "
+            "written and that no other program holds it"
+        ) from error
     except DatabaseError as error:
         raise UserError(f"{where} is not a trace database ({error.orig}); give another --db") from error
     finally:

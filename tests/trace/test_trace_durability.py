@@ -61,6 +61,30 @@ def kill_a_writer(url: str, run_id: str, synchronous: str, after_s: float) -> li
     return [int(line) for line in reported[:-1]]  # the last line may have been cut
 
 
+def test_another_process_reads_while_the_writer_writes(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'lab.db'}"
+    child = subprocess.Popen([sys.executable, "-c", CHILD, url, "normal", "run"], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    drain = threading.Thread(target=child.stdout.read)
+    try:
+        assert child.stdout.readline() == b"ready\n"
+        drain.start()
+        reader = TraceReader(url)
+        lengths = []
+        for _ in range(15):
+            stamps = reader.columns(1, "shares", ["wall_ns"]).values["wall_ns"]
+            assert stamps.tolist() == list(range(len(stamps)))
+            lengths.append(len(stamps))
+            assert reader.count(1) >= lengths[-1]
+            assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
+        drain.join()
+    assert lengths == sorted(lengths)
+    assert lengths[-1] > lengths[0]
+
+
 def kill_repeatedly(path: Path, times: int, seed: int) -> None:
     rng = random.Random(seed)
     url = f"sqlite:///{path}"
