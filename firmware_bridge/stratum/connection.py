@@ -41,7 +41,7 @@ class Connection:
         self._transport = StampedTransport(self._loop, sock, bridge.clock, self._received, self._closed)
         self.stamps = self._transport.stamps
         now = self._loop.time()
-        self._opened = now
+        self.opened = now
         self._sent = now
         self._line_since: float | None = None
         self._job_due = 0.0
@@ -99,7 +99,7 @@ class Connection:
         stalled = transport.stalled_since_ns
         if stalled is not None and self._bridge.clock.monotonic_ns() - stalled > config.write_timeout_s * 1e9:
             transport.abort(f"the client did not read for {config.write_timeout_s:g} s")
-        elif not self.session.started and now - self._opened > config.handshake_timeout_s:
+        elif not self.session.started and now - self.opened > config.handshake_timeout_s:
             self.drop(f"no mining.subscribe and mining.authorize within {config.handshake_timeout_s:g} s")
         elif self._line_since is not None and now - self._line_since > config.line_timeout_s:
             self.drop(f"a line was not finished within {config.line_timeout_s:g} s")

@@ -42,6 +42,12 @@ log = logging.getLogger(__name__)
 DUPLICATES_REMEMBERED = 2_000_000
 """Digests of valid shares held over all miners (about 200 MB); beyond it the busiest miner's oldest job goes stale."""
 
+IDLE_GRACE_S = 2.0
+"""Time within which a connection that has not authorised is left alone though the bridge is full."""
+
+ROOM_SOUGHT_EVERY_S = 0.01
+"""Least time between two searches for room, so that a storm of connections costs little."""
+
 SWEEP_S = 1.0
 """Time between two looks at the deadlines of all connections."""
 
@@ -109,7 +115,7 @@ class Bridge:
         self._writer: TraceWriter | None = None
         self._watch = watch
         self._door: Door | None = None
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, None] = {}  # in order of arrival
         self._roster: Roster
         self._stop_requested: asyncio.Event
         self._all_gone: asyncio.Event
@@ -117,6 +123,7 @@ class Bridge:
         self._stop_status = "success"
         self._share_limit: int | None = None
         self._remembered = 0
+        self._room_sought = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop
 
@@ -262,14 +269,26 @@ class Bridge:
 
     def admit(self, sock: socket.socket, address: str) -> bool:
         """Take a new connection in; False where the bridge is full."""
-        if len(self._connections) >= self.config.max_clients:
+        if len(self._connections) >= self.config.max_clients and not self._make_room():
             self.stats.refused += 1
             return False
         self.stats.connections += 1
         connection = Connection(self, sock, address)
-        self._connections.add(connection)
+        self._connections[connection] = None
         connection.start()
         return True
+
+    def _make_room(self) -> bool:
+        """Send away the longest-waiting connection that has not authorised, so that idle crowds keep no miner out."""
+        now = self._loop.time()
+        if now - self._room_sought < ROOM_SOUGHT_EVERY_S:
+            return False
+        self._room_sought = now
+        waiting = (c for c in self._connections if not c.session.started and now - c.opened > IDLE_GRACE_S)
+        idle = next(waiting, None)
+        if idle is not None:
+            idle.abort("made room for a newcomer: not authorised in time")
+        return idle is not None
 
     def dropped(self, connection: Connection, reason: str) -> None:
         """A connection is being hung up for a reason of ours."""
@@ -279,7 +298,7 @@ class Bridge:
 
     def lost(self, connection: Connection, reason: str) -> None:
         """A connection is over."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         if self.stopping and not self._connections:
             self._all_gone.set()
         miner = connection.miner

@@ -185,12 +185,26 @@ async def test_a_crowd_at_the_door_does_not_hurt_who_is_in(tmp_path: Path, count
             await raging
             assert slowest < 2.0
             assert len(bridge._connections) == 200
-            assert bridge.stats.refused == count - 199
+            assert bridge.stats.refused + bridge.stats.connections == count + 1
+            assert bridge.stats.refused > count // 2
         finally:
             for sock in crowd:
                 sock.close()
     # one attack does not write one row per connection
     assert rows(tmp_path, "SELECT count(*) FROM events")[0][0] < 500
+
+
+async def test_an_idle_crowd_keeps_no_miner_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "IDLE_GRACE_S", 0.2)
+    async with running_bridge(tmp_path, max_clients=5) as (bridge, port):
+        miner = await (await RawMiner.connect(port)).ready()
+        crowd = [await RawMiner.connect(port) for _ in range(4)]
+        await asyncio.sleep(0.3)
+        newcomer = await (await RawMiner.connect(port)).ready("newcomer")
+        assert (await newcomer.submit(1, user="newcomer"))["result"] is True
+        assert (await miner.submit(1))["result"] is True
+        assert await crowd[0].until_closed() == []
+        assert len(bridge._connections) == 5
 
 
 async def test_hostile_names_are_bounded_and_escaped(tmp_path: Path) -> None:
