@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import platform
 import shutil
@@ -118,10 +119,10 @@ def _hash_rate() -> Finding:
 
     needed = ("emulated s9 and lv06 in wall time",)
     try:
-        rate = measure_hash_rate()
+        scale = parse_scale(SCALE)
+        rate = measure_hash_rate(scale)
     except ImportError as error:
         return Finding("hash rate", needed, "missing", str(error), "mend numba first")
-    scale = parse_scale(SCALE)
     demand = sum(get_model(name).capacity_ths for name in ("s9", "lv06")) * 1e12 * scale
     found = f"{rate / 1e6:.2f} MH/s on one core; the demo's miners need {demand / 1e6:.2f} MH/s"
     if rate > demand:
@@ -129,15 +130,21 @@ def _hash_rate() -> Finding:
     return Finding("hash rate", needed, "limited", found, "use a smaller --scale, or --time virtual")
 
 
-def measure_hash_rate(nonces: int = 400_000) -> float:
-    """Nonces per second that one core of this machine scans, the compilation not counted."""
-    from firmware_bridge import sha256d
+def measure_hash_rate(scale: float, seconds: float = 0.3) -> float:
+    """Hashes per second of one core in the scan order of an emulated S9, the compilation not counted."""
+    from firmware_bridge.emulator.model import get_model
+    from firmware_bridge.emulator.span import Hasher, PreparedJob
+    from firmware_bridge.headers import Job
 
-    header = bytes(76)
-    sha256d.scan(header, 0, 1000, 1)
-    start = time.perf_counter()
-    sha256d.scan(header, 0, nonces, 1)
-    return nonces / (time.perf_counter() - start)
+    job = Job("0", "00" * 32, "00" * 60, "00" * 60, (), "20000000", "1d00ffff", "00000000", "00000000")
+    prepared = PreparedJob.of(job, 1e9)
+    code = get_model("s9").code
+    Hasher(code, 1.0, scale, prepared, 0.0).run(1e9, 1000)
+    hasher = Hasher(code, 1.0, scale, prepared, 0.0)
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        hasher.run(math.inf, 20_000)
+    return hasher.hashes / (time.perf_counter() - begin)
 
 
 def _kernel_stamps() -> Finding:

@@ -26,7 +26,10 @@ def stats(
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Print every statistic of a run with its confidence interval, its surrogates and the verdict."""
+    """Print every statistic of a run, and the verdict.
+
+    Each statistic stands with its confidence interval and its surrogates.
+    """
     from experiments.analysis import analyse
     from experiments.cli import output
 
@@ -46,7 +49,7 @@ def report(
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Write the report of a run: one HTML file that loads nothing from elsewhere."""
+    """Write the report of a run, one HTML file complete in itself."""
     from experiments.analysis import analyse
     from experiments.cli import output
     from experiments.report import write_report

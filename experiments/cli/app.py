@@ -33,7 +33,7 @@ for part in (demo, bridge, emulate, effects, data, runs, analysis, doctor):
 def main() -> None:
     """Run the command line; errors of the lab become one line on stderr and an exit code."""
     try:
-        app()
+        app(prog_name="asiclab")
     except LabError as error:
         sys.exit(fail(error).exit_code)
     except KeyboardInterrupt:

@@ -76,7 +76,10 @@ def bridge(
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Be the pool of Stratum V1 miners: verify, timestamp and store every share before it is acknowledged."""
+    """Be the pool that Stratum V1 miners connect to.
+
+    Every share is verified, stamped and stored before it is acknowledged.
+    """
     with stoppable() as stop:
         import asyncio
         import secrets

@@ -28,7 +28,10 @@ def import_file(
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Store a recording as a run, every share of it verified; a broken row is named and the rest is kept."""
+    """Store a recording as a run, every share verified.
+
+    A broken row is named with its line, and the rest is kept.
+    """
     from experiments.cli import output
     from firmware_bridge.trace import importer
 

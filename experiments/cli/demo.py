@@ -28,7 +28,9 @@ def demo(
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Let an emulated S9 and LV06 mine real nonces against the real bridge, and report what their timing says.
+    """Show everything at once: bridge, emulated miners, report.
+
+    An emulated S9 and LV06 mine real nonces against the real bridge, and the report says what their timing tells.
 
     Takes about two minutes and writes lab.db, summary.json and report.html.
     """

@@ -9,7 +9,7 @@ from experiments.cli.options import DEFAULT_DB, Config, Db, Json
 
 
 def doctor(db: Db = DEFAULT_DB, json: Json = False, config: Config = None) -> None:
-    """Say what this machine lacks for each device and mode, and how to get it.
+    """Say what this machine lacks, and how to get it.
 
     Exit code 1 where something that the lab cannot work without is missing.
     """

@@ -12,7 +12,7 @@ from firmware_bridge.errors import UserError
 
 runs = typer.Typer(
     name="runs",
-    help="List the runs of a database, and tag, annotate, remove or merge them.",
+    help="List runs; tag, annotate, remove or merge them.",
     cls=LabGroup,
     invoke_without_command=True,
     rich_markup_mode=None,

@@ -54,10 +54,11 @@ def exponential_curve(values_ms: FloatArray) -> NullCurve:
 
 def sample_curve(label: str, samples_ms: FloatArray) -> NullCurve:
     """A null known by a sample drawn from it."""
-    grid = np.sort(samples_ms)
-    if grid.size > 800:
-        grid = np.quantile(grid, np.linspace(0.0, 1.0, 800))
-    return NullCurve(label, grid, np.linspace(0.0, 1.0, grid.size), True)
+    ordered = np.sort(samples_ms)
+    cdf = np.arange(1, ordered.size + 1) / (ordered.size + 1)
+    # evenly for the histogram, and once more densely where the survival function ends
+    keep = np.union1d(_tail(ordered.size), np.flatnonzero(_thin(ordered.size, 800)))
+    return NullCurve(label, ordered[keep], cdf[keep], True)
 
 
 def bin_width_ms(values_ms: FloatArray) -> float:

@@ -194,8 +194,9 @@ def test_demo_in_short(lab) -> None:
     assert summary["verdict"]["code"] == "cannot_tell", "so few shares tell nothing"
     assert "<svg" in (folder / "report.html").read_text()
     stored = reader(folder)
-    shares = stored.columns(1, "shares", ["valid"])
-    assert shares.values["valid"].all()
+    shares = stored.columns(1, "shares", ["valid", "reason"])
+    # an S9 that loads its previous job again sends shares twice, and is told so
+    assert set(shares.values["reason"][~shares.values["valid"]]) <= {"duplicate"}
     assert stored.run(1)["exit_status"] == "success"
 
 
