@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from firmware_bridge.emulator.span import Hasher, Hit
 
@@ -20,7 +21,17 @@ BUDGET = 20_000
 
 @dataclass(slots=True)
 class Pass:
-    """One pass over a job; ``begin_ms`` moves when this CPU falls behind, ``stop_ms`` when the boards stop."""
+    """One pass over a job.
+
+    Attributes:
+        job: number of the job.
+        hasher: what hashes it.
+        begin_ms: when its work 0 would have started; moves when this CPU falls behind.
+        pause_ms: pause of the works at ``refill_ms``.
+        refill_ms: work-time after the first works.
+        stop_ms: when the boards stop; moves when they are told to.
+        free: whether it is hashed as fast as this CPU can, and a share counts as found when this CPU found it.
+    """
 
     job: int
     hasher: Hasher
@@ -28,6 +39,7 @@ class Pass:
     pause_ms: float
     refill_ms: float
     stop_ms: float
+    free: bool = False
 
     def at(self, work_ms: float) -> float:
         """When a work-time is reached."""
@@ -95,6 +107,9 @@ class HashThread:
             now = self._now_ms()
             reached = running.work_at(now)
             hasher = running.hasher
+            if running.free and now < running.stop_ms:
+                self._hash(running, math.inf)
+                continue
             if reached - hasher.work_ms > LAG_MS and now < running.stop_ms:
                 running.begin_ms += reached - hasher.work_ms
                 self.stalled_ms += reached - hasher.work_ms
@@ -102,8 +117,14 @@ class HashThread:
             if hasher.work_ms >= until:
                 self._rest(0.002)
                 continue
-            before = hasher.hashes
-            hits = hasher.run(until, BUDGET)
-            self.hashes += hasher.hashes - before
-            if hits:
-                self._on_hits(running, hits)
+            self._hash(running, until)
+
+    def _hash(self, running: Pass, until_ms: float) -> None:
+        before = running.hasher.hashes
+        hits = running.hasher.run(until_ms, BUDGET)
+        self.hashes += running.hasher.hashes - before
+        if running.free:
+            work_ms = self._now_ms() - running.begin_ms
+            hits = [replace(hit, work_ms=work_ms) for hit in hits]
+        if hits:
+            self._on_hits(running, hits)

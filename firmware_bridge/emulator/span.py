@@ -161,9 +161,9 @@ def hash_span(
         header_state(np.uint32(version | np.uint32(roll)), prevhash, root, midstate, block)
         # attempts of this unit: nonce number (i + shift) / fraction, the shift varying from unit to unit
         share = float(cells) * counters * fraction
-        serial = unit * lanes + lane
-        attempts = int((serial + 1) * share) - int(serial * share)
-        shift_by = (serial * 0.6180339887498949) % 1.0
+        phase = lane / lanes
+        attempts = int((unit + 1) * share + phase) - int(unit * share + phase)
+        shift_by = ((unit * lanes + lane) * 0.6180339887498949) % 1.0
         total = cells * counters
         while position[2] < attempts and spent < budget and found < hits.shape[0]:
             size = min(CHUNK, attempts - position[2])

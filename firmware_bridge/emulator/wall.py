@@ -71,6 +71,7 @@ class WallMiner:
         self._pass: Pass | None = None
         self._hashing = HashThread(f"hash-{self.model.name}", self._now, self._hits)
         self._closing = False
+        self._free_rate: float | None = None  # at scale 1: what this CPU does
         self._last_reported: tuple[int, int, int, int] | None = None
         self._last_departure = 0.0
         self._poll_phase = float(self._rng.random()) * self.physics.poll_ms
@@ -174,6 +175,8 @@ class WallMiner:
     # ---- the CPU ----
 
     def _wanted(self) -> float:
+        if self._free_rate is not None:
+            return self._free_rate
         return self.model.capacity_ths * 1e12 * self._pace * self.config.scale
 
     def _remedy(self, rate: float) -> str:
@@ -201,11 +204,12 @@ class WallMiner:
             return
         if self.config.scale == 1.0:
             # unscaled, the emulated chip is as slow as this CPU: same layout of the scan, honest rate
-            self._pace *= 0.7 * rate / self._wanted()
+            self._free_rate = rate
+            hours = self.model.floor * 2**32 / rate / 3600
             self._warn(
-                f"at scale 1 this CPU mines at {rate / 1e6:.1f} MH/s, not at the {self.model.capacity_ths:g} TH/s "
-                f"of an {self.model.title}: expect a share of difficulty {self.model.floor:g} every "
-                f"{self.model.floor * 2**32 / self._wanted() / 3600:.1f} h"
+                f"at scale 1 this CPU mines at its own {rate / 1e6:.1f} MH/s, not at the "
+                f"{self.model.capacity_ths:.3g} TH/s of an {self.model.title}: "
+                f"expect a share of difficulty {self.model.floor:g} every {hours:.1f} h"
             )
         else:
             self._warn(
@@ -258,16 +262,18 @@ class WallMiner:
         if self._pass is not None:
             self._pass.stop_ms = min(self._pass.stop_ms, begin)
         work_ms = geometry.S9_WORK_MS / self._pace
-        slow = self.physics.dead_time
+        free = self._free_rate is not None
+        slow = self.physics.dead_time and not free
         job = int(state[loader.LOADED])
         first_ms = self._p[PARAMETERS.index("first_works")] * work_ms if slow else 0.0
         self._pass = Pass(
             job=job,
             hasher=Hasher(self.model.code, self._pace, self.config.scale, self._jobs[job], float(first_ms)),
             begin_ms=begin,
-            pause_ms=float(state[loader.PAUSE]),
+            pause_ms=float(state[loader.PAUSE]) if slow else 0.0,
             refill_ms=self.physics.refill_works * work_ms if slow else math.inf,
             stop_ms=float(state[loader.STOP]),
+            free=free,
         )
         self._hashing.give(self._pass)
 
