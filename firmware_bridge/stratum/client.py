@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 from firmware_bridge.errors import ProtocolError, UserError
 from firmware_bridge.headers import DEFAULT_VERSION_MASK, Job, Share
 from firmware_bridge.stratum import wire
@@ -242,9 +244,9 @@ class ClientSession:
                     message.params[0] if message.params else None
                 )
             case "mining.ping":
-                return wire.encode_result(str(message.id or 0).encode(), "pong")
+                return wire.encode_result(msgspec.json.encode(message.id), "pong")
             case "client.get_version":
-                return wire.encode_result(str(message.id or 0).encode(), self._agent)
+                return wire.encode_result(msgspec.json.encode(message.id), self._agent)
             case "client.reconnect":
                 self.reconnect = True
         return b""
