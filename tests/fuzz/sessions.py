@@ -83,6 +83,9 @@ class FakeHost:
     def enroll(self, session: Session, user: str) -> Worker:
         return Worker(1, user)
 
+    def mask_changed(self, mask: int) -> None:
+        assert 0 <= mask < 2**32
+
     def sent_job(self, prepared: PreparedJob) -> None:
         self.jobs.append(prepared)
         prepared.number = len(self.jobs)
@@ -111,8 +114,8 @@ def check_conversation(data: bytes) -> None:
             part = part.replace(b"JOB_", job.job_id.encode()).replace(b"TIME_", job.ntime.encode())
         if not host.dropped:
             session.receive(part, stamp)
-            assert session.in_flight <= config.max_in_flight
+            assert session.intake.in_flight <= config.max_in_flight
             host.commit()
-    assert session.in_flight == 0
-    assert not session.blocked or host.dropped
+    assert session.intake.in_flight == 0
+    assert not session.intake.blocked or host.dropped
     assert host.sent < 400 * (data.count(b"\n") + 20) + 2_000 * len(host.jobs) + 2 * len(data)
