@@ -105,7 +105,7 @@ async def test_what_the_kernel_does_not_take_is_sent_later_and_in_order() -> Non
 async def test_calibration_measures_this_host_quickly() -> None:
     start = time.monotonic()
     floor = await calibrate(SystemClock())
-    assert time.monotonic() - start < 1.0 or floor["ack_rtt_us_p50"] > 1000  # a host under load may be slow
+    assert time.monotonic() - start < 3.0  # half a second on a quiet host
     assert floor["ack_rtt_n"] == 400
     assert floor["timer_jitter_n"] == 100
     assert 0 < floor["ack_rtt_us_p50"] <= floor["ack_rtt_us_p99"] <= floor["ack_rtt_us_max"]

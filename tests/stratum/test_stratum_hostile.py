@@ -77,7 +77,7 @@ async def test_one_byte_per_second_is_cut_off(tmp_path: Path) -> None:
         dripping = asyncio.create_task(drip())
         start = time.monotonic()
         await slow.until_closed()
-        assert 0.3 < time.monotonic() - start < 1.5
+        assert 0.3 < time.monotonic() - start < 4.0
         dripping.cancel()
         await served(miner, range(5))
 
@@ -91,7 +91,7 @@ async def test_a_connection_that_never_authorizes_is_cut_off(tmp_path: Path) -> 
         start = time.monotonic()
         await silent.until_closed()
         await half.until_closed()
-        assert 0.2 < time.monotonic() - start < 1.5
+        assert 0.2 < time.monotonic() - start < 4.0
         await served(miner, range(5))
 
 
@@ -151,11 +151,7 @@ async def test_more_clients_than_allowed_are_refused_with_a_reason(tmp_path: Pat
         await (await RawMiner.connect(port)).ready("m0")
 
 
-@pytest.mark.parametrize(
-    "count",
-    [1500, pytest.param(10_000, marks=pytest.mark.slow)],
-    ids=["1500 connections", "10000 connections"],
-)
+@pytest.mark.parametrize("count", [1500, 10_000])
 async def test_a_crowd_at_the_door_does_not_hurt_who_is_in(tmp_path: Path, count: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = count + 700
