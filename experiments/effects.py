@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-CALIBRATION_RUNS = 6
+CALIBRATION_RUNS = 24
 CALIBRATION_SEED = 1_000_000
 """First seed of the null runs that the strengths are read off; far from those of studies and users."""
 

@@ -20,7 +20,7 @@ from typing import Any
 
 ALPHA = 0.05
 NULL_BAND = 0.99
-"""The count of wrong alarms has to lie in this band of a binomial law of that level."""
+"""The count of wrong alarms stays below this quantile of a binomial law of that level: 18 of 200."""
 POWER_FLOOR = 0.85
 """Part of planted effects that has to be found: 170 of 200."""
 
@@ -155,7 +155,7 @@ def allowed(cell: Cell, seeds: int) -> tuple[int, int]:
         # at 200 seeds this is 170; fewer seeds get the same chance of failing by luck
         least = int(POWER_FLOOR * seeds) if seeds >= 100 else int(binom.ppf(0.005, seeds, 0.9))
         return least, seeds
-    return 0, int(binom.ppf(0.5 + NULL_BAND / 2, seeds, ALPHA))
+    return 0, int(binom.ppf(NULL_BAND, seeds, ALPHA))
 
 
 def write_tables(outcomes: Iterable[Outcome], folder: Path) -> None:
