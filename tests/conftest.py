@@ -21,7 +21,9 @@ def traces() -> Path:
     """Folder of the full recordings: $ASICLAB_TRACES, or ../shared/traces beside the checkout."""
     folder = Path(os.environ.get("ASICLAB_TRACES") or PROJECT.parent / "shared" / "traces")
     if not (folder / "s9_stratum_shares.csv").is_file():
-        pytest.skip(f"no recording in {folder}; set ASICLAB_TRACES to the folder that holds s9_stratum_shares.csv")
+        pytest.skip(
+            f"no recording in {folder}; set ASICLAB_TRACES to the folder that holds s9_stratum_shares.csv"
+        )
     return folder
 
 
