@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import sqlite3
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ from sqlalchemy import func, select, update
 
 from firmware_bridge.trace.schema import events, runs
 from firmware_bridge.trace.sinks import Sink
+
+log = logging.getLogger(__name__)
 
 RESERVE_BYTES = 256 * 1024
 """Room for a last transaction: a few 4 KiB pages in the log and their share of the index of the log."""
@@ -102,6 +105,25 @@ def write_sidecar(database: Path, words: list[LastWord]) -> None:
             file.write(json.dumps(asdict(word), sort_keys=True) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def leave(sink: Sink, database: Path | None, reserve: Reserve | None, words: list[LastWord]) -> None:
+    """Store last words wherever that still works: in the database, else in the sidecar, else in the log."""
+    if reserve is not None:
+        reserve.release()
+    try:
+        sink.set_timeout(1.0)
+        store(sink, words)
+    except Exception:
+        with contextlib.suppress(Exception):
+            sink.rollback()
+        if database is None:
+            log.error("the failure itself could not be recorded")
+            return
+        try:
+            write_sidecar(database, words)
+        except OSError as error:
+            log.error("%s: the failure itself could not be recorded: %s", database, error)
 
 
 def fold(sink: Sink, database: Path) -> int:

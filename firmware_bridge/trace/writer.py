@@ -370,31 +370,18 @@ class TraceWriter:
         self._unusable = True
         for run in self._runs:
             run.failed = failure
-        self._leave_last_words(kind, cause, str(failure), lost=self._refuse(items))
+        detail = {"error": cause, "rows_not_stored": self._refuse(items)}
+        words = [
+            self._word(run, kind, "error", detail, exit_reason=str(failure))
+            for run in self._runs
+            if not run.ended
+        ]
+        emergency.leave(self._sink, self._where.path, self._reserve, words)
         if self._on_failure is not None:
             try:
                 self._on_failure(failure)
             except Exception:
                 log.exception("on_failure failed")
-
-    def _leave_last_words(self, kind: str, cause: str, reason: str, lost: int) -> None:
-        detail = {"error": cause, "rows_not_stored": lost}
-        words = [
-            self._word(run, kind, "error", detail, exit_reason=reason) for run in self._runs if not run.ended
-        ]
-        if self._reserve is not None:
-            self._reserve.release()
-        try:
-            self._sink.set_timeout(1.0)
-            emergency.store(self._sink, words)
-        except Exception:
-            with contextlib.suppress(Exception):
-                self._sink.rollback()
-            if self._where.path is not None:
-                try:
-                    emergency.write_sidecar(self._where.path, words)
-                except OSError as error:
-                    log.error("%s: the failure itself could not be recorded: %s", self._where, error)
 
     def _word(
         self,
