@@ -45,11 +45,14 @@ def demo(
         output.emit({key: summary[key] for key in keys} | {"verdict": verdict})
         return
     summary = _with_progress(plan)
+    from experiments.report.words import CODES, MODELS, PLAIN
+
     console = output.console()
     for name, miner in summary["miners"].items():
-        verdict = miner["statistics"]["verdict"]
-        console.print(f"\n[bold]{_escape(name)}[/bold], {miner['shares']} shares: {_escape(verdict['text'])}")
-    console.print(f"\nVerdict: [bold]{summary['verdict']['code'].replace('_', ' ')}[/bold]")
+        title = f"{MODELS.get(miner['model'], 'Miner')} “{name}”, {miner['shares']} shares"
+        console.print(f"\n[bold]{_escape(title)}[/bold]\n{_escape(miner['statistics']['verdict']['text'])}")
+    code = summary["verdict"]["code"]
+    console.print(f"\n[bold]Verdict: {CODES[code].lower()}.[/bold] {PLAIN[code]}")
     console.print(f"Report: {_escape(summary['report'])}  (after {summary['seconds']:.0f} s)")
 
 

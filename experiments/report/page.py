@@ -13,6 +13,7 @@ from typing import Any
 from experiments.analysis import Analysis, Part
 from experiments.report.figures import draw
 from experiments.report.meanings import HASHRATE, RUN, SCAN, STREAM, Meaning
+from experiments.report.words import CODES, PLAIN
 from firmware_bridge.errors import UserError
 
 KINDS = {
@@ -21,20 +22,6 @@ KINDS = {
     "recorded": "an imported recording",
     "merged": "made of several runs",
 }
-CODES = {
-    "consistent": "Consistent with an ordinary miner",
-    "deviates": "Deviates from an ordinary miner",
-    "cannot_tell": "Cannot tell",
-}
-PLAIN = {
-    "consistent": "Nothing unusual. The moments at which this miner found its shares are what a fair lottery and the "
-    "miner's own clockwork produce together; nothing is left that would need another explanation.",
-    "deviates": "Something is left. Even with the miner's own clockwork taken out, the moments at which it found its "
-    "shares are not those of a fair lottery. One run in twenty looks like this by accident: record a second one "
-    "before believing it.",
-    "cannot_tell": "These shares cannot answer the question.",
-}
-MODELS = {"s9": "Antminer S9", "lv06": "Lucky Miner LV06"}
 METHODS = (
     "Every share was checked by rebuilding its 80-byte header from the job that was sent and hashing it twice with "
     "SHA-256. Shares that do not verify take no part in what is shown here. A share belongs to the job that it names, "
