@@ -78,7 +78,7 @@ class FakeHost:
     def commit(self) -> None:
         while self.stored:
             stored, self.stored = self.stored, 0
-            self.session.acknowledged(stored)
+            self.session.intake.answered(stored)
 
     def enroll(self, session: Session, user: str) -> Worker:
         return Worker(1, user)
