@@ -15,6 +15,7 @@ from firmware_bridge.stratum.shares import Judged, ShareDesk, Worker
 from firmware_bridge.stratum.verify import PreparedJob
 from firmware_bridge.stratum.wire import decode_submits
 from firmware_bridge.trace.schema import ShareRow
+from tests.stratum.test_stratum_session import Talk
 
 SENT_NS = 1_763_900_000_000_000_000
 
@@ -80,3 +81,11 @@ def test_an_interval_between_a_stamped_and_an_unstamped_share_is_monotonic() -> 
     desk.row("00000000", desk.job.ntime, "00000001", stamp=Stamp(SENT_NS + 50, 1_070, SENT_NS + 60))
     row = desk.row("00000000", desk.job.ntime, "00000002", stamp=Stamp(None, 1_101, SENT_NS + 95))
     assert row.interval_ns == 31
+
+
+def test_a_worker_that_authorised_without_a_subscription_is_told_to_subscribe() -> None:
+    talk = Talk()
+    talk.tell("mining.authorize", ["w", "x"])
+    submit = ["w", "1", "00000001", "00000001", "00000001"]
+    assert talk.tell("mining.submit", submit, 4)[0]["error"][0] == 25
+    assert talk.host.judged == []
