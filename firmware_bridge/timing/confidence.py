@@ -68,10 +68,10 @@ class Confidence:
         self._sample_entropy()
         self._on_smaller_block()
 
-    def _interval(self, name: str, replicates: FloatArray) -> None:
+    def _interval(self, name: str, replicates: FloatArray, highest: float = np.inf) -> None:
         found = self.bootstrap.interval(self._value(name), replicates)
         if found is not None:
-            self.result.intervals[name] = found
+            self.result.intervals[name] = found[0], min(found[1], highest)
 
     def _value(self, name: str) -> float:
         value = self.result.values[name]
@@ -124,7 +124,7 @@ class Confidence:
         self._interval("oadev_16", self.bootstrap.replicate(self.longest, statistics.allan_deviation))
 
     def _resample_counts(self) -> None:
-        """Allan factor from blocks of counts that last at least as long as 25 intervals, so that both see the same memory."""
+        """Allan factor from blocks of counts that last at least as long as 25 intervals: both see the same memory."""
         counts = [statistics.window_counts(t, FANO_WINDOWS_S["1"]) for t in self.times_ns]
         steps = [np.stack([np.diff(c) ** 2, c[1:]]) for c in counts if c.size >= 2]
         mean_ms = self._value("mean_ms")

@@ -217,7 +217,9 @@ def _maximise(
 
     best: Any = None
     for start in starts:
-        found = minimize(cost, np.clip(start, low, high), method="BFGS", options={"gtol": 1e-6, "maxiter": 200})
+        found = minimize(
+            cost, np.clip(start, low, high), method="BFGS", options={"gtol": 1e-6, "maxiter": 200}
+        )
         if best is None or found.fun < best.fun:
             best = found
     return [float(v) for v in np.clip(best.x, low, high)], -float(best.fun) * y.size

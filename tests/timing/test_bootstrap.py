@@ -80,6 +80,23 @@ def test_coverage_in_full(draw: Draw) -> None:
     assert np.mean(list(found.values())) <= 0.985, found
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", [poisson, gamma, correlated])
+def test_coverage_of_entropies_in_full(draw: Draw) -> None:
+    """Of their own mean at this n, because both have a bias that no interval is meant to cover."""
+    found: dict[str, list[tuple[float, float, float]]] = {"sampen": [], "pe3": [], "pe4": [], "pe5": []}
+    for repeat in range(120):
+        times = np.cumsum(draw(np.random.default_rng([12, repeat]), 1500)).astype(np.int64)
+        data = build_run_data(run_id="c", kind="live", time_ns=times, time_source="kernel", clock_tick_ns=1)
+        effort = Effort(monte_carlo=0, surrogates=0, models=False)
+        result = summarise_stream(data.intervals(), [repeat], effort, clock_tick_ns=1)
+        for name, rows in found.items():
+            rows.append((result.values[name], *result.intervals[name]))
+    for name, rows in found.items():
+        value, low, high = np.array(rows).T
+        assert np.mean((low <= value.mean()) & (value.mean() <= high)) >= 0.88, name
+
+
 def test_means_of_terms_are_those_of_resampled_series() -> None:
     """Block sums by running totals give what indexing gives, wrap-around and partial last block included."""
     x = np.random.default_rng(1).exponential(size=103)

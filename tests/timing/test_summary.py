@@ -217,6 +217,7 @@ def test_difficulties_are_held_against_what_the_job_asked_for() -> None:
     assert summarise(unknown, confidence=False).to_json()["pareto_alpha"] is None
 
 
+@pytest.mark.costly
 def test_a_long_run_uses_stated_blocks() -> None:
     data = random_run(24_000)
     result = summarise(data, resamples=40, monte_carlo=19, surrogates=1, verdict=False).to_json()["intervals"]
@@ -230,6 +231,7 @@ def test_a_long_run_uses_stated_blocks() -> None:
     assert low < result["cv"] < high
 
 
+@pytest.mark.costly
 def test_a_million_shares_without_confidence_take_seconds() -> None:
     data = random_run(1_000_000)
     start = time.process_time()
