@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from experiments.demo import DemoPlan, Progress, _is_enough
 from firmware_bridge.trace.reader import TraceReader
 
 SCALE = "2^-24"
@@ -198,6 +199,15 @@ def test_demo_in_short(lab) -> None:
     # an S9 that loads its previous job again sends shares twice, and is told so
     assert set(shares.values["reason"][~shares.values["valid"]]) <= {"duplicate"}
     assert stored.run(1)["exit_status"] == "success"
+
+
+def test_demo_waits_for_enough_shares_but_not_forever() -> None:
+    plan = DemoPlan(Path("out"), shares=1000, seconds=125.0)
+    assert _is_enough(plan, Progress(shares={"s9": 1000}, elapsed_s=90.0))
+    assert not _is_enough(plan, Progress(shares={"s9": 700}, elapsed_s=124.0))
+    assert _is_enough(plan, Progress(shares={"s9": 700}, elapsed_s=126.0))
+    assert not _is_enough(plan, Progress(shares={"s9": 400}, elapsed_s=126.0))
+    assert _is_enough(plan, Progress(shares={"s9": 0}, elapsed_s=150.0))
 
 
 @pytest.mark.slow
