@@ -284,7 +284,8 @@ def number(value: Any, digits: int = 5) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f") if abs(value) >= 10_000 else str(value)
     if isinstance(value, float):
-        return f"{value:.{digits}g}"
+        # from a thousand on the integer part has digits enough
+        return f"{value:.{digits}g}" if abs(value) < 1000 else number(round(value), digits)
     if isinstance(value, (list, tuple)):
         return ", ".join(number(item, digits) for item in value)
     return str(value)
