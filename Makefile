@@ -14,6 +14,7 @@ SEED ?= 1
 STUDY_OUT ?= study-out
 STUDY_SEEDS ?= 200
 WORKERS ?= 2
+FUZZ_INPUTS ?= 1000000
 PYTEST = $(BIN)/python -m pytest
 PARALLEL = -n $(WORKERS) --dist loadgroup
 
@@ -72,7 +73,7 @@ study: $(VENV)/.installed-core
 	$(BIN)/python -m experiments.study --seeds $(STUDY_SEEDS) --out $(STUDY_OUT)
 
 fuzz: $(VENV)/.installed-test
-	ASICLAB_FUZZ=long $(PYTEST) tests/fuzz --timeout 3600
+	$(BIN)/python -m tests.fuzz --inputs $(FUZZ_INPUTS)
 
 bench: $(VENV)/.installed-all
 	$(BIN)/python -m benchmarks --heavy
