@@ -171,14 +171,15 @@ async def _replay(
     begin = time.perf_counter()
     count = valid = 0
     stop.call(_cancel_this_task())
-    with _bar(total, shown=not json and not events) as advance, _ended_by(stop):
+    with output.bar("Replaying", shown=not json and not events) as advance_to, _ended_by(stop):
         async for event in replayed(reader, number, speed):
             digest.update(repr((tuple(event.row), event.job, event.miner_name)).encode())
             count += 1
             valid += bool(event.row.valid)
             if events:
                 output.emit({"miner_name": event.miner_name, **event.row._asdict()})
-            advance()
+            if count % 64 == 0:
+                advance_to(count, total)
     result: dict[str, Any] = {"run": run_id, "shares": count, "valid": valid, "complete": count == total}
     result |= {"digest": digest.hexdigest(), "seconds": round(time.perf_counter() - begin, 3)}
     if not json:
@@ -209,21 +210,6 @@ def _ended_by(stop: Stop) -> Iterator[None]:
     except CancelledError:
         if stop.reason is None:
             raise
-
-
-@contextlib.contextmanager
-def _bar(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """A progress bar, or nothing."""
-    if not shown:
-        yield lambda: None
-        return
-    from rich.progress import Progress
-
-    from experiments.cli import output
-
-    with Progress(console=output.console()) as progress:
-        task = progress.add_task("Replaying", total=total)
-        yield lambda: progress.advance(task)
 
 
 def register(app: typer.Typer) -> None:

@@ -177,8 +177,8 @@ def _virtual(settings: VirtualConfig, db: str, in_force: dict[str, Any], json: b
     from firmware_bridge.trace.writer import TraceWriter
 
     begin = clock.perf_counter()
-    with TraceWriter(db) as writer:
-        run = run_virtual(settings, writer)
+    with TraceWriter(db) as writer, output.bar("Writing shares", shown=not json) as advance_to:
+        run = run_virtual(settings, writer, progress=advance_to)
         stored = TraceReader(db)
         run.update(config={**stored.run(run.run)["config"], "cli": in_force})
     took = clock.perf_counter() - begin

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,20 @@ def console(*, stderr: bool = False) -> Console:
     if not found.is_terminal:
         found.width = 120
     return found
+
+
+@contextlib.contextmanager
+def bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar, moved by calling it with what is done and what there is in all; nothing where nobody looks."""
+    where = console()
+    if not shown or not where.is_terminal:
+        yield lambda done, total: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=where, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
