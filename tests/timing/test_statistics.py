@@ -87,6 +87,10 @@ def test_windows_start_at_the_first_event_and_drop_the_last_part() -> None:
     assert s.window_counts(np.empty(0, np.int64), 20).size == 0
 
 
+def test_fano_factor_by_hand() -> None:
+    assert s.fano_factor([np.array([1.0, 2.0, 3.0, 6.0])]).value == pytest.approx((14 / 3) / 3)
+
+
 def test_fano_interval_covers_poisson_counts() -> None:
     rng = np.random.default_rng(5)
     found = [s.fano_factor([rng.poisson(7.0, 60).astype(float)]) for _ in range(400)]
