@@ -1,11 +1,6 @@
 """SHA-256d of 80-byte headers as fast as one CPU core allows: midstate, 16 nonces per step, early exit on H7.
 
-The compression is written once, as a generator of LLVM IR (:mod:`llvmlite`), in terms of operations on either
-one 32-bit word or a vector of ``LANES`` of them. Whatever does not depend on the nonce stays scalar, so LLVM
-hoists it out of the nonce loop: rounds 0-2 of the header's second block and the constant part of its message
-schedule. A lane is given up as soon as H7, the most significant word of the hash, is known: after 60 rounds
-of the last compression and the E half of the 61st (FIPS 180-4, ``statistics.md`` §4). Vectors are wider than
-most CPUs' registers on purpose; LLVM splits them where needed.
+The kernels are in :mod:`sha256_kernels`; here is what is built of them: hashes of whole messages, and scans.
 
 Words: the hash function reads the header as big-endian words, so the word of a nonce is its header bytes read
 big-endian, ``byteswap32`` of the number in ``mining.submit``. On an S9 that word is chip | counter | core.
@@ -13,198 +8,14 @@ big-endian, ``byteswap32`` of the number in ``mining.submit``. On an S9 that wor
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+
+from firmware_bridge.sha256_kernels import INITIAL_STATE, LANES, compress_into, top_word_mask
 
 U32 = npt.NDArray[np.uint32]
 U8 = npt.NDArray[np.uint8]
-
-LANES = 16
-"""Nonces hashed side by side."""
-
-
-def _fractional_roots(count: int, root: int) -> list[int]:
-    """First 32 bits of the fractional parts of the square or cube roots of the first primes (FIPS 180-4)."""
-    primes: list[int] = []
-    candidate = 2
-    while len(primes) < count:
-        if all(candidate % p for p in primes):
-            primes.append(candidate)
-        candidate += 1
-    return [_integer_root(p << 32 * root, root) & 0xFFFFFFFF for p in primes]
-
-
-def _integer_root(value: int, root: int) -> int:
-    low, high = 0, 1 << (value.bit_length() // root + 1)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if middle**root <= value else (low, middle - 1)
-    return low
-
-
-ROUND_CONSTANTS = _fractional_roots(64, 3)
-INITIAL_STATE = _fractional_roots(8, 2)
-
-_WORD = ir.IntType(32)
-_VECTOR = ir.VectorType(_WORD, LANES)
-_Value = Any  # an LLVM value of either type; llvmlite carries no type information
-
-
-class _Words:
-    """Arithmetic of SHA-256 on LLVM values, scalar as long as both operands are."""
-
-    def __init__(self, builder: Any) -> None:
-        self.builder = builder
-
-    def constant(self, value: int) -> _Value:
-        return ir.Constant(_WORD, value & 0xFFFFFFFF)
-
-    def splat(self, value: _Value) -> _Value:
-        if value.type == _VECTOR:
-            return value
-        if isinstance(value, ir.Constant):
-            return ir.Constant(_VECTOR, [value.constant] * LANES)
-        empty = ir.Constant(_VECTOR, ir.Undefined)
-        first = self.builder.insert_element(empty, value, ir.Constant(_WORD, 0))
-        zeros = ir.Constant(ir.VectorType(_WORD, LANES), [0] * LANES)
-        return self.builder.shuffle_vector(first, empty, zeros)
-
-    def _both(self, operation: Callable[[_Value, _Value], _Value], x: _Value, y: _Value) -> _Value:
-        if x.type != y.type:
-            x, y = self.splat(x), self.splat(y)
-        return operation(x, y)
-
-    def add(self, first: _Value, *others: _Value) -> _Value:
-        """Sum, scalars first so that they stay outside the nonce loop."""
-        terms = sorted((first, *others), key=lambda v: (v.type == _VECTOR, not isinstance(v, ir.Constant)))
-        total = terms[0]
-        for term in terms[1:]:
-            total = self._both(self.builder.add, total, term)
-        return total
-
-    def xor(self, x: _Value, y: _Value) -> _Value:
-        return self._both(self.builder.xor, x, y)
-
-    def and_(self, x: _Value, y: _Value) -> _Value:
-        return self._both(self.builder.and_, x, y)
-
-    def _shifted(self, x: _Value, bits: int, left: bool) -> _Value:
-        amount = ir.Constant(_WORD, bits)
-        count = self.splat(amount) if x.type == _VECTOR else amount
-        return self.builder.shl(x, count) if left else self.builder.lshr(x, count)
-
-    def rotate(self, x: _Value, bits: int) -> _Value:
-        return self.builder.or_(self._shifted(x, bits, False), self._shifted(x, 32 - bits, True))
-
-    def sigma(self, x: _Value, first: int, second: int, third: int, *, shift: bool) -> _Value:
-        last = self._shifted(x, third, False) if shift else self.rotate(x, third)
-        return self.xor(self.xor(self.rotate(x, first), self.rotate(x, second)), last)
-
-    def schedule(self, w: list[_Value], rounds: int) -> list[_Value]:
-        """Message schedule of 16 words, extended to ``rounds`` words."""
-        w = list(w)
-        for i in range(16, rounds):
-            s0 = self.sigma(w[i - 15], 7, 18, 3, shift=True)
-            s1 = self.sigma(w[i - 2], 17, 19, 10, shift=True)
-            w.append(self.add(w[i - 16], s0, w[i - 7], s1))
-        return w
-
-    def round(self, s: tuple[_Value, ...], k: int, w: _Value, *, e_half: bool = False) -> tuple[_Value, ...]:
-        """One round on (a..h); with ``e_half`` only the new E is computed and A is left as it was."""
-        a, b, c, d, e, f, g, h = s
-        choose = self.xor(g, self.and_(e, self.xor(f, g)))
-        t1 = self.add(h, self.constant(k), w, choose, self.sigma(e, 6, 11, 25, shift=False))
-        if e_half:
-            return a, a, b, c, self.add(d, t1), e, f, g
-        majority = self.xor(self.and_(a, b), self.and_(c, self.xor(a, b)))
-        return (
-            self.add(t1, self.sigma(a, 2, 13, 22, shift=False), majority),
-            a,
-            b,
-            c,
-            self.add(d, t1),
-            e,
-            f,
-            g,
-        )
-
-    def compress(self, state: list[_Value], block: list[_Value]) -> list[_Value]:
-        w = self.schedule(block, 64)
-        s = tuple(state)
-        for i in range(64):
-            s = self.round(s, ROUND_CONSTANTS[i], w[i])
-        return [self.add(x, y) for x, y in zip(state, s, strict=True)]
-
-    def last_word(self, block: list[_Value]) -> _Value:
-        """H7 of a block hashed from the initial state: E of round 60 reaches H after three more rounds."""
-        w = self.schedule(block, 61)
-        s = tuple(self.constant(v) for v in INITIAL_STATE)
-        for i in range(60):
-            s = self.round(s, ROUND_CONSTANTS[i], w[i])
-        e = self.round(s, ROUND_CONSTANTS[60], w[60], e_half=True)[4]
-        return self.add(e, self.constant(INITIAL_STATE[7]))
-
-    def reversed_bytes(self, x: _Value) -> _Value:
-        high = self.and_(self.rotate(x, 8), self.constant(0xFF00FF00))
-        low = self.and_(self.rotate(x, 24), self.constant(0x00FF00FF))
-        return self.builder.or_(high, low)
-
-
-def _load_word(builder: Any, data: _Value, index: int) -> _Value:
-    return builder.load(builder.gep(data, [ir.Constant(ir.IntType(64), index)]), align=4)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _top_word_mask(typing: Any, midstate: Any, tail: Any, words: Any, offset: Any, limit: Any) -> Any:
-    """Bit i set: lane i of ``words[offset:]`` has a hash whose most significant word is <= limit."""
-    signature = types.uint32(midstate, tail, words, types.int64, types.uint32)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        arrays = [
-            context.make_array(t)(context, builder, v).data
-            for t, v in zip(sig.args[:3], args[:3], strict=True)
-        ]
-        op = _Words(builder)
-        state = [_load_word(builder, arrays[0], i) for i in range(8)]
-        fixed = [_load_word(builder, arrays[1], i) for i in range(3)]
-        lane_pointer = builder.bitcast(builder.gep(arrays[2], [args[3]]), _VECTOR.as_pointer())
-        nonces = builder.load(lane_pointer, align=4)
-        padding = [op.constant(v) for v in (0x80000000, *[0] * 10, 640)]
-        digest = op.compress(state, [*fixed, nonces, *padding])
-        padding = [op.constant(v) for v in (0x80000000, *[0] * 6, 256)]
-        top = op.reversed_bytes(op.last_word([*digest, *padding]))
-        hit = builder.icmp_unsigned("<=", top, op.splat(args[4]))
-        return builder.zext(builder.bitcast(hit, ir.IntType(LANES)), _WORD)
-
-    return signature, codegen
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _compress_into(typing: Any, state: Any, block: Any, offset: Any) -> Any:
-    """Compress ``block[offset:offset+16]`` (words) into ``state`` (8 words), one message at a time."""
-    signature = types.void(state, block, types.int64)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        arrays = [
-            context.make_array(t)(context, builder, v).data
-            for t, v in zip(sig.args[:2], args[:2], strict=True)
-        ]
-        op = _Words(builder)
-        before = [_load_word(builder, arrays[0], i) for i in range(8)]
-        base = builder.gep(arrays[1], [args[2]])
-        after = op.compress(before, [_load_word(builder, base, i) for i in range(16)])
-        for i, value in enumerate(after):
-            builder.store(value, builder.gep(arrays[0], [ir.Constant(ir.IntType(64), i)]), align=4)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
 
 _INITIAL = np.array(INITIAL_STATE, dtype=np.uint32)
 
@@ -212,64 +23,69 @@ _INITIAL = np.array(INITIAL_STATE, dtype=np.uint32)
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def compress(state: U32, block: U32, offset: int) -> None:
     """One SHA-256 compression of ``block[offset:offset+16]`` into ``state``, in place; scalar."""
-    _compress_into(state, block, offset)
+    compress_into(state, block, offset)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def sha256_words(message: U8, length: int, state: U32, block: U32) -> None:
-    """SHA-256 of ``message[:length]`` into ``state`` (8 words); ``block`` is scratch of 16 words."""
-    state[:] = _INITIAL
-    position = 0
-    done = False
-    marked = False
-    while not done:
-        for i in range(16):
-            word = np.uint32(0)
-            for _byte in range(4):
-                byte = np.uint32(0)
-                if position < length:
-                    byte = np.uint32(message[position])
-                elif not marked and position == length:
-                    byte = np.uint32(0x80)
-                    marked = True
-                position += 1
-                word = np.uint32((word << np.uint32(8)) | byte)
-            block[i] = word
-        if marked and position - length >= 9:
-            block[14] = np.uint32((length * 8) >> 32)
-            block[15] = np.uint32(length * 8)
-            done = True
-        compress(state, block, 0)
+def reset(state: U32) -> None:
+    """Put the initial state of SHA-256 into ``state`` (8 words)."""
+    for i in range(8):
+        state[i] = _INITIAL[i]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def finish_block(block: U32, used: int, length_bytes: int) -> None:
+    """Pad the last block of a message, of which ``used`` whole words are there."""
+    for i in range(used, 16):
+        block[i] = np.uint32(0)
+    block[used] = np.uint32(0x80000000)
+    block[15] = np.uint32(8 * length_bytes)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def hash_digest(state: U32, block: U32) -> None:
+    """Replace a digest (8 words) by its own hash: the second half of SHA-256d."""
+    for i in range(8):
+        block[i] = state[i]
+    finish_block(block, 8, 32)
+    reset(state)
+    compress(state, block, 0)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def sha256d_words(message: U8, length: int, state: U32, block: U32) -> None:
     """SHA-256d of ``message[:length]`` into ``state`` (8 words); ``block`` is scratch of 16 words."""
-    sha256_words(message, length, state, block)
-    block[:8] = state
-    block[8] = np.uint32(0x80000000)
-    block[9:15] = np.uint32(0)
-    block[15] = np.uint32(256)
-    state[:] = _INITIAL
-    compress(state, block, 0)
+    reset(state)
+    padded = (length + 8) // 64 * 64 + 64
+    for start in range(0, padded, 64):
+        for i in range(16):
+            word = np.uint32(0)
+            for position in range(start + 4 * i, start + 4 * i + 4):
+                byte = np.uint32(0)
+                if position < length:
+                    byte = np.uint32(message[position])
+                elif position == length:
+                    byte = np.uint32(0x80)
+                word = np.uint32((word << np.uint32(8)) | byte)
+            block[i] = word
+        if start + 64 == padded:
+            block[14] = np.uint32((length * 8) >> 32)
+            block[15] = np.uint32(length * 8)
+        compress(state, block, 0)
+    hash_digest(state, block)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def hash_words(midstate: U32, tail: U32, nonce_word: np.uint32, state: U32, block: U32) -> None:
     """Full double hash of one header, from its midstate, into ``state``; ``block`` is scratch of 16 words."""
-    block[:3] = tail
+    for i in range(3):
+        block[i] = tail[i]
     block[3] = nonce_word
-    block[4] = np.uint32(0x80000000)
-    block[5:15] = np.uint32(0)
-    block[15] = np.uint32(640)
-    state[:] = midstate
+    finish_block(block, 4, 80)
+    for i in range(8):
+        state[i] = midstate[i]
     compress(state, block, 0)
-    block[:8] = state
-    block[8] = np.uint32(0x80000000)
-    block[9:15] = np.uint32(0)
-    block[15] = np.uint32(256)
-    state[:] = _INITIAL
-    compress(state, block, 0)
+    hash_digest(state, block)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -311,10 +127,10 @@ def scan_words(
         state: scratch of 8 words, holds the digest of the hit.
         block: scratch of 16 words.
     """
-    for i in range(start, stop, 16):
-        mask = _top_word_mask(midstate, tail, words, i, target[0])
+    for i in range(start, stop, LANES):
+        mask = top_word_mask(midstate, tail, words, i, target[0])
         if mask:
-            for lane in range(min(16, stop - i)):
+            for lane in range(min(LANES, stop - i)):
                 if (mask >> np.uint32(lane)) & np.uint32(1):
                     hash_words(midstate, tail, words[i + lane], state, block)
                     if meets_target(state, target):
@@ -326,7 +142,7 @@ def scan_words(
 def _scan_range(midstate: U32, tail: U32, first: int, count: int, target: U32, hits: U32) -> int:
     """Put the nonces that hit into ``hits``; returns how many there are, which may exceed its size."""
     chunk = 4096
-    words = np.empty(chunk + 16, dtype=np.uint32)
+    words = np.empty(chunk + LANES, dtype=np.uint32)
     state = np.empty(8, dtype=np.uint32)
     block = np.empty(16, dtype=np.uint32)
     found = 0

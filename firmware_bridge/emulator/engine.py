@@ -9,6 +9,7 @@ dropped), the planted delays, the host's poll and the network.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,15 @@ def digest_difficulty(digest: U32) -> float:
         )
         value = value * 4294967296.0 + np.float64(np.uint32(swapped))
     return DIFFICULTY_1 / (value * 2.0**128) if value > 0 else 1e70
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def doubled(values: Any) -> Any:
+    """The same values in an array of twice the length."""
+    longer = np.empty(2 * values.size, dtype=values.dtype)
+    for i in range(values.size):
+        longer[i] = values[i]
+    return longer
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -165,12 +175,8 @@ def run_engine(
                 # draw the next share of this job in work-time; what the boards do not hash yet is skipped
                 if known == capacity:
                     capacity *= 2
-                    longer = np.empty(capacity)
-                    longer[:known] = times[:known]
-                    times = longer
-                    more = np.empty(capacity, dtype=np.int64)
-                    more[:known] = numbers[:known]
-                    numbers = more
+                    times = doubled(times)
+                    numbers = doubled(numbers)
                 while True:
                     drawn_ms += rng.exponential(mean_ms)
                     locate(model, drawn_ms, pace, rng.random(), at)
@@ -219,9 +225,11 @@ def run_engine(
                         | (np.uint32(job_bytes[4 * i + 2]) << np.uint32(8))
                         | np.uint32(job_bytes[4 * i + 3])
                     )
-                coinbase[:32] = job_bytes[32:64]
-                coinbase[32:36] = extranonce1
-                coinbase[40:72] = job_bytes[64:96]
+                for i in range(32):
+                    coinbase[i] = job_bytes[32 + i]
+                    coinbase[40 + i] = job_bytes[64 + i]
+                for i in range(4):
+                    coinbase[32 + i] = extranonce1[i]
                 grind(
                     model, at, int(rng.random() * CELLS[model]), coinbase, 36, prevhash, version,
                     ntimes[loaded], nbits, target, digests[n_shares], answer,
@@ -257,9 +265,9 @@ def run_engine(
                     arrives += rng.exponential(p[NETWORK])
                 last_arrival = max(arrives, last_arrival)
                 if n_pending == pending.size:
-                    pending = np.append(pending, np.empty_like(pending))
-                    pending_ms = np.append(pending_ms, np.empty_like(pending_ms))
-                    pending_found = np.append(pending_found, np.empty_like(pending_found))
+                    pending = doubled(pending)
+                    pending_ms = doubled(pending_ms)
+                    pending_found = doubled(pending_found)
                 pending[n_pending] = number
                 pending_ms[n_pending] = last_arrival
                 pending_found[n_pending] = now

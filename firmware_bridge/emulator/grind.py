@@ -15,7 +15,7 @@ from firmware_bridge.emulator.geometry import (
     cell_version,
     cell_word,
 )
-from firmware_bridge.sha256d import byteswap32, compress, scan_words, sha256d_words
+from firmware_bridge.sha256d import byteswap32, compress, reset, scan_words, sha256d_words
 
 U32 = npt.NDArray[np.uint32]
 U8 = npt.NDArray[np.uint8]
@@ -35,7 +35,8 @@ def merkle_root_words(
         for i in range(8):
             for k in range(4):
                 pair[4 * i + k] = (root[i] >> np.uint32(24 - 8 * k)) & np.uint32(0xFF)
-        pair[32:64] = branches[32 * b : 32 * b + 32]
+        for i in range(32):
+            pair[32 + i] = branches[32 * b + i]
         sha256d_words(pair, 64, root, block)
 
 
@@ -53,15 +54,9 @@ def header_state(version: np.uint32, prevhash: U32, root: U32, midstate: U32, bl
     block[0] = byteswap32(version)
     for i in range(8):
         block[1 + i] = byteswap32(prevhash[i])
-    block[9:16] = root[:7]
-    midstate[0] = np.uint32(0x6A09E667)
-    midstate[1] = np.uint32(0xBB67AE85)
-    midstate[2] = np.uint32(0x3C6EF372)
-    midstate[3] = np.uint32(0xA54FF53A)
-    midstate[4] = np.uint32(0x510E527F)
-    midstate[5] = np.uint32(0x9B05688C)
-    midstate[6] = np.uint32(0x1F83D9AB)
-    midstate[7] = np.uint32(0x5BE0CD19)
+    for i in range(7):
+        block[9 + i] = root[i]
+    reset(midstate)
     compress(midstate, block, 0)
 
 

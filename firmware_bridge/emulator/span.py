@@ -192,7 +192,8 @@ def hash_span(
                 hits[found, 2] = roll
                 hits[found, 3] = at[1]
                 hit_ms[found] = scan_time(model, pace, at)
-                hit_digests[found] = digest
+                for i in range(8):
+                    hit_digests[found, i] = digest[i]
                 found += 1
                 start = hit + 1
             position[2] += start
