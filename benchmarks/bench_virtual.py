@@ -6,9 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from firmware_bridge.emulator.virtual import VirtualConfig, run_virtual
-
 from benchmarks.harness import Benchmark, Row, against_budget, seconds_of
+from firmware_bridge.emulator.virtual import VirtualConfig, run_virtual
 from firmware_bridge.trace.writer import TraceWriter
 
 VIRTUAL_S = 3600.0
