@@ -15,7 +15,6 @@ from math import factorial, log
 
 import numba
 import numpy as np
-from scipy import special
 
 from firmware_bridge.timing.run_data import FloatArray, IntArray
 
@@ -187,16 +186,22 @@ def mutual_information(
 ) -> MutualInformation:
     """Mutual information of two samples by k nearest neighbours on ranks, against permutations of y.
 
-    Kraskov, Stögbauer & Grassberger 2004 (Phys. Rev. E 69, 066138), first estimator; ranks make it invariant under any
-    monotone change of either variable; ties are broken by chance. As scikit-learn's mutual_info_regression, but not
-    cut off at 0. Needs 50 pairs.
+    Kraskov, Stögbauer & Grassberger 2004 (Phys. Rev. E 69, 066138) as scikit-learn estimates it, cut off at 0; ranks
+    make it invariant under any monotone change of either variable; ties are broken by chance. Needs 50 pairs.
     """
+    from sklearn.feature_selection import mutual_info_regression
+
     n = x.size
     if n < 50:
         return MutualInformation(NAN, NAN, NAN, 0)
-    rx, ry = _ranks(x, rng), _ranks(y, rng)
-    observed = _ksg(rx, ry, k)
-    null = np.array([_ksg(rx, rng.permutation(ry), k) for _ in range(permutations)])
+    rx, ry = _ranks(x, rng)[:, None], _ranks(y, rng)
+
+    def nats(values: FloatArray) -> float:
+        seed = int(rng.integers(2**31))
+        return float(mutual_info_regression(rx, values, n_neighbors=k, random_state=seed)[0])
+
+    observed = nats(ry)
+    null = np.array([nats(rng.permutation(ry)) for _ in range(permutations)])
     if not permutations:
         return MutualInformation(observed, NAN, NAN, 0)
     p = (1 + int((null >= observed).sum())) / (1 + permutations)
@@ -204,26 +209,8 @@ def mutual_information(
 
 
 def _ranks(x: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Ranks 0 .. n-1 with ties in random order, moved by < 1e-3 so that no two distances are equal."""
+    """Ranks 0 .. n-1 with ties in random order."""
     order = np.lexsort((rng.random(x.size), x))
     ranks = np.empty(x.size)
     ranks[order] = np.arange(x.size)
-    return ranks + 1e-3 * rng.random(x.size)
-
-
-def _ksg(x: FloatArray, y: FloatArray, k: int) -> float:
-    from scipy.spatial import cKDTree
-
-    points = np.column_stack([x, y])
-    distance = np.asarray(cKDTree(points).query(points, k=k + 1, p=np.inf)[0])
-    radius = distance[:, k] - 1e-9  # strictly nearer, by more than the rounding of rank + radius
-    near = [_within(values, radius) for values in (x, y)]  # the point itself counts, which makes it n_x + 1
-    terms = special.digamma(near[0]).mean() + special.digamma(near[1]).mean()
-    return float(special.digamma(x.size) + special.digamma(k) - terms)
-
-
-def _within(values: FloatArray, radius: FloatArray) -> IntArray:
-    ordered = np.sort(values)
-    right = np.searchsorted(ordered, values + radius, side="right")
-    counts: IntArray = right - np.searchsorted(ordered, values - radius, side="left")
-    return counts
+    return ranks
