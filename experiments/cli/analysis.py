@@ -73,44 +73,45 @@ def _print_summary(summary: dict[str, Any]) -> None:
     scalars = [(key, value) for key, value in summary.items() if not isinstance(value, (dict, list))]
     output.table("The run", ("quantity", "value"), scalars)
     for name in ("intervals", "first_share"):
-        stream = summary.get(name) or {}
-        rows = [
-            (key, value, _range(stream.get(f"{key}_ci")), _range(stream.get(f"{key}_surrogate")))
-            for key, value in _flat(stream)
-            if not key.endswith(("_ci", "_surrogate"))
-        ]
-        output.table(f"Stream {name}", ("statistic", "value", "confidence interval", "surrogates"), rows)
+        output.table(
+            f"Stream {name} (shuffled: 95 % of the shuffles, and p)",
+            ("statistic", "value", "p", "95 % interval", "shuffled"),
+            _stream_rows(summary.get(name) or {}),
+        )
     for name in ("scan", "hashrate"):
         if summary.get(name):
-            output.table(name, ("quantity", "value"), _flat(summary[name]))
+            output.table(name, ("quantity", "value"), list(summary[name].items()))
 
 
-def _flat(values: dict[str, Any]) -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        if isinstance(value, dict) and not key.endswith(("_ci", "_surrogate")):
+def _stream_rows(stream: dict[str, Any]) -> list[tuple[str, Any, Any, str | None, str | None]]:
+    """One row per statistic; series and fitted models are left to --json and the report."""
+    rows: list[tuple[str, Any, Any, str | None, str | None]] = []
+    for key, value in stream.items():
+        if key.endswith(("_ci", "_surrogate", "_p")) or isinstance(value, list):
+            continue
+        p, ci = stream.get(f"{key}_p"), stream.get(f"{key}_ci")
+        if isinstance(value, dict):
+            intervals = ci if isinstance(ci, dict) else {}
             rows += [
-                (f"{key}[{inner}]", item)
+                (f"{key} {inner}", item, None, _interval(intervals.get(inner)), None)
                 for inner, item in value.items()
                 if not isinstance(item, (dict, list))
             ]
         else:
-            rows.append((key, value))
+            rows.append((key, value, p, _interval(ci), _shuffled(stream.get(f"{key}_surrogate"))))
     return rows
 
 
-def _range(value: Any) -> str | None:
-    if (
-        isinstance(value, (list, tuple))
-        and len(value) == 2
-        and all(isinstance(v, (int, float)) for v in value)
-    ):
-        return f"{value[0]:.4g} … {value[1]:.4g}"
-    if isinstance(value, dict):
-        return ", ".join(
-            f"{key} {item:.4g}" if isinstance(item, float) else f"{key} {item}" for key, item in value.items()
-        )
-    return None if value is None else str(value)
+def _interval(ends: Any) -> str | None:
+    if not isinstance(ends, (list, tuple)) or None in ends:
+        return None
+    return f"{ends[0]:.4g} … {ends[1]:.4g}"
+
+
+def _shuffled(surrogate: Any) -> str | None:
+    if not isinstance(surrogate, dict) or surrogate.get("low") is None:
+        return None
+    return f"{surrogate['low']:.4g} … {surrogate['high']:.4g} (p {surrogate['p_value']:.2g})"
 
 
 def register(app: typer.Typer) -> None:
