@@ -53,6 +53,16 @@ def test_examples_run(lab, page: Path) -> None:
         lab(*words)
 
 
+def test_python_examples_run(with_excerpt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(with_excerpt.folder)
+    blocks = [
+        (p, b) for p in PAGES for b in re.findall(r"^```python\n(.*?)^```", p.read_text(), flags=re.M | re.S)
+    ]
+    assert blocks
+    for page, block in blocks:
+        exec(compile(block, page.name, "exec"), {})
+
+
 def test_make_targets_of_the_documentation_exist() -> None:
     makefile = (PROJECT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.M))
