@@ -161,8 +161,13 @@ def _simulate_rows(
     ntimes = np.empty(jobs, dtype=np.uint32)
     row_share = np.empty(rows, dtype=np.int64)
     row_ms, found_ms = np.empty(rows), np.empty(rows)
-    shares = np.empty((rows + 1000, 6), dtype=np.int64)
-    digests = np.empty((rows + 1000, 8), dtype=np.uint32)
+    constants = effects.constants_ms(config.plants, physics.temperature_sd_c)
+    longest_delay_ms = float(
+        2 * constants.sum() + np.abs(effects.strengths(config.plants)) @ [1.0, 0.0, 32.0]
+    )
+    under_way = 1000 + int(3 * longest_delay_ms / mean_ms)
+    shares = np.empty((rows + under_way, 6), dtype=np.int64)
+    digests = np.empty((rows + under_way, 8), dtype=np.uint32)
     vector = physics.vector()
     if not physics.dead_time:
         vector[PARAMETERS.index("first_works")] = 0.0
@@ -189,7 +194,7 @@ def _simulate_rows(
         temperatures - physics.temperature_c,
         period_s * 1e3,
         effects.strengths(config.plants),
-        effects.constants_ms(config.plants, physics.temperature_sd_c),
+        constants,
         sent_ms,
         ntimes,
         row_share,

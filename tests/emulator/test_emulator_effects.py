@@ -82,3 +82,9 @@ def test_strength_zero_changes_no_byte() -> None:
     plain = simulate(VirtualConfig(shares=300, seed=5))
     planted = simulate(replace(plain.config, plants=dict.fromkeys(KINDS, 0.0)))
     np.testing.assert_array_equal(plain.row_ns, planted.row_ns)
+
+
+def test_delays_far_longer_than_the_intervals_lose_no_rows() -> None:
+    trace = simulate(VirtualConfig(shares=300, seed=5, plants={"quality": 60_000.0}))
+    assert trace.n == 300
+    assert np.all(np.diff(trace.row_ns) >= 0)

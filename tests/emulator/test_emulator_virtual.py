@@ -353,3 +353,11 @@ def test_nonsense_is_refused_with_a_remedy(change: dict[str, Any], message: str)
 def test_impossible_physics_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="physics"):
         replace(Physics(), **change)
+
+
+def test_a_run_too_short_for_a_share_is_an_empty_run(tmp_path: Path) -> None:
+    config = VirtualConfig(shares=None, seconds=0.001, seed=1)
+    connection = write(tmp_path / "lab.db", config)
+    assert connection.execute("SELECT count(*) FROM shares").fetchone()[0] == 0
+    assert connection.execute("SELECT exit_status FROM runs").fetchone()[0] == "success"
+    assert simulate(config).to_run_data().n == 0
