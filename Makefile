@@ -40,6 +40,7 @@ $(VENV)/.made:
 	if "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then "$$python" -m venv $(VENV); \
 	elif "$$python" -c 'import venv, pip, sys; sys.exit(int(pip.__version__.split(".")[0]) < 23)' >/dev/null 2>&1; then \
 	  "$$python" -m venv --without-pip $(VENV) && "$$python" -m pip --python $(BIN)/python install --quiet pip; \
+	elif "$$python" -m venv --without-pip $(VENV) && "$$python" .ci/get_pip.py $(BIN)/python; then :; \
 	else \
 	  echo "$$python cannot make a virtual environment: its venv module is not complete." >&2; \
 	  echo "On Debian: apt-get install python3-venv   (or name another interpreter: make PYTHON=...)" >&2; \

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,3 +110,17 @@ def test_continuous_integration_runs_what_the_readme_says() -> None:
 def test_excerpt_is_the_head_of_the_recording(excerpt: Path, traces: Path) -> None:
     head = (traces / "s9_stratum_shares.csv").read_bytes().splitlines(keepends=True)[:301]
     assert excerpt.read_bytes() == b"".join(head)
+
+
+def test_newest_pip_is_found_on_an_index_page() -> None:
+    """`make` puts pip into .venv itself where Debian's Python came without ensurepip."""
+    found: dict[str, Any] = runpy.run_path(str(PROJECT / ".ci" / "get_pip.py"))
+    digest = "ab" * 32
+    page = (
+        '<a href="../../f/pip-9.0.3-py3-none-any.whl">x</a>'
+        f'<a href="../../f/pip-24.10-py3-none-any.whl#sha256={digest}">x</a>'
+        '<a href="../../f/pip-24.9.1-py3-none-any.whl">x</a><a href="../../f/pip-25.0b1-py3-none-any.whl">x</a>'
+    )
+    assert found["newest"](page) == ("../../f/pip-24.10-py3-none-any.whl", digest)
+    with pytest.raises(SystemExit, match="no wheel"):
+        found["newest"]("<html></html>")
