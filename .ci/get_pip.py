@@ -2,8 +2,8 @@
 
     python .ci/get_pip.py .venv/bin/python
 
-Takes the newest wheel from the package index (PIP_INDEX_URL, or PyPI), checks it against the index's own SHA-256 and lets
-it install itself. Nothing but the standard library is needed.
+Takes the newest wheel from the package index (PIP_INDEX_URL, or PyPI), checks it against the index's own SHA-256 and
+lets it install itself. Nothing but the standard library is needed.
 """
 
 from __future__ import annotations
