@@ -102,6 +102,8 @@ def _part(part: Part, analysis: Analysis) -> dict[str, Any]:
         "plots": draw(part.data, part.number, analysis.seed),
         "intervals": _stream_rows(summary.get("intervals")),
         "first_share": _stream_rows(summary.get("first_share")),
+        "models": list(_models(summary.get("intervals") or {})),
+        "notes": summary.get("notes") or [],
         "totals": _rows(summary, RUN),
         "scan": _rows(summary.get("scan"), SCAN),
         "hashrate": _rows(summary.get("hashrate"), HASHRATE),
@@ -139,6 +141,17 @@ def _tiles(summary: dict[str, Any]) -> Iterable[dict[str, str]]:
     for label, value in candidates:
         if value is not None:
             yield {"label": label, "value": number(value, 4)}
+
+
+def _models(stream: dict[str, Any]) -> Iterable[dict[str, str]]:
+    for fit in stream.get("models") or ():
+        yield {
+            "model": fit["model"],
+            "delta": number(fit["delta_aic"], 3),
+            "parameters": ", ".join(
+                f"{name} {number(value, 3)}" for name, value in fit["parameters"].items()
+            ),
+        }
 
 
 def _stream_rows(stream: dict[str, Any] | None) -> list[dict[str, str]]:
