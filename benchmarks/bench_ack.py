@@ -125,7 +125,7 @@ def run(heavy: bool) -> Iterator[Row]:
         for plan in PLANS:
             mine, peer = partial(ours.rate, plan), partial(theirs.rate, plan)
             mine(), peer()  # warm both up
-            row = paired(plan.name, mine, peer, unit="acks/s", aim=plan.aim, rounds=15 if heavy else 7)
+            row = paired(plan.name, mine, peer, unit="acks/s", aim=plan.aim, rounds=21 if heavy else 11)
             stored = committed(Path(folder))
             if stored != ours.answered:
                 raise RuntimeError(f"{ours.answered} shares were acknowledged, {stored} are in the database")
