@@ -70,16 +70,18 @@ def run_demo(
     *,
     on_ready: Callable[[dict[str, Any]], None] = lambda ready: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
-) -> dict[str, Any]:
+    stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, Any] | None:
     """Gather shares and write ``lab.db``, ``report.html`` and ``summary.json``.
 
     Args:
         plan: what to do.
         on_ready: called with what the bridge said when it listened.
         on_progress: called several times a second.
+        stopped: whether somebody asked to stop.
 
     Returns:
-        The content of ``summary.json``.
+        The content of ``summary.json``, or None where somebody asked to stop: the trace is complete up to there.
 
     Raises:
         UserError: if the folder cannot be written.
@@ -107,9 +109,11 @@ def run_demo(
             arguments = _emulator_arguments(plan, model, pool, plan.seed + offset)
             children.append(_start(stack, plan, model, arguments))
         progress.step = "emulated miners mine, the bridge verifies and stores"
-        _gather(plan, ready["run"], children, begin, progress, on_progress)
+        _gather(plan, ready["run"], children, begin, progress, on_progress, stopped)
         progress.step = "stopping"
         on_progress(progress)
+    if stopped():
+        return None
     progress.step = "looking at the shares"
     progress.elapsed_s = time.monotonic() - begin
     on_progress(progress)
@@ -192,16 +196,17 @@ def _gather(
     begin: float,
     progress: Progress,
     on_progress: Callable[[Progress], None],
+    stopped: Callable[[], bool],
 ) -> None:
-    """Wait until the S9 has enough shares or the time is over."""
-    while True:
+    """Wait until the S9 has enough shares, the time is over, or somebody asks to stop."""
+    while not stopped():
         progress.shares = _count(plan.out / "lab.db", run_id)
         progress.elapsed_s = time.monotonic() - begin
         on_progress(progress)
         if _is_enough(plan, progress):
             return
         for child in children:
-            if child.process.poll() is not None:
+            if child.process.poll() is not None and not stopped():
                 raise LabError(f"{child.name} ended early; it said: {_tail(child.log)}")
         time.sleep(0.25)
 

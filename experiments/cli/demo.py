@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from experiments.cli.command import LabCommand
 from experiments.cli.options import Config, Json, Seed
+from experiments.cli.running import stoppable
 
 if TYPE_CHECKING:
     from experiments.demo import DemoPlan
@@ -38,13 +40,22 @@ def demo(
     from experiments.demo import DemoPlan, run_demo
 
     plan = DemoPlan(out=out, seed=seed, shares=shares, seconds=seconds)
+    with stoppable() as stop:
+        asked = lambda: stop.reason is not None  # noqa: E731
+        summary = run_demo(plan, on_ready=output.emit, stopped=asked) if json else _with_progress(plan, asked)
+    if summary is None:
+        if json:
+            output.emit({"stopped": stop.reason, "database": str(plan.out / "lab.db")})
+        else:
+            output.console().print(
+                f"Stopped by {stop.reason}; the trace is in {plan.out / 'lab.db'}", markup=False
+            )
+        return
     if json:
-        summary = run_demo(plan, on_ready=output.emit)
         verdict = summary["verdict"]
         keys = ("run", "shares", "seconds", "database", "report", "summary")
         output.emit({key: summary[key] for key in keys} | {"verdict": verdict})
         return
-    summary = _with_progress(plan)
     from experiments.report.words import CODES, MODELS, PLAIN
 
     console = output.console()
@@ -56,7 +67,7 @@ def demo(
     console.print(f"Report: {_escape(summary['report'])}  (after {summary['seconds']:.0f} s)")
 
 
-def _with_progress(plan: DemoPlan) -> dict[str, Any]:
+def _with_progress(plan: DemoPlan, asked: Callable[[], bool]) -> dict[str, Any] | None:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
@@ -80,7 +91,7 @@ def _with_progress(plan: DemoPlan) -> dict[str, Any]:
         def ready(line: dict[str, Any]) -> None:
             bars.console.print(f"        bridge listens on {line['host']}:{line['port']}, run {line['run']}")
 
-        return run_demo(plan, on_ready=ready, on_progress=show)
+        return run_demo(plan, on_ready=ready, on_progress=show, stopped=asked)
 
 
 def _escape(text: str) -> str:

@@ -201,6 +201,18 @@ def test_demo_in_short(lab) -> None:
     assert stored.run(1)["exit_status"] == "success"
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_demo_stops_cleanly_and_leaves_nobody_behind(lab, how: signal.Signals) -> None:
+    with lab.process("demo", "--out", "out", "--json") as child:
+        ready = first_line(child)
+        child.send_signal(how)
+        end = last_line(child, timeout=START_S)
+    assert end["stopped"] == how.name
+    assert reader(lab.folder / "out").run(1)["exit_status"] == "success"
+    with socket.socket() as probe:
+        assert probe.connect_ex((ready["host"], ready["port"])) != 0, "the bridge still listens"
+
+
 def test_demo_waits_for_enough_shares_but_not_forever() -> None:
     plan = DemoPlan(Path("out"), shares=1000, seconds=125.0)
     assert _is_enough(plan, Progress(shares={"s9": 1000}, elapsed_s=90.0))
