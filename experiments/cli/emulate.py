@@ -87,46 +87,43 @@ def emulate(
             "follow. Leave --pool out to write a run, or mine in wall time with --time wall"
         )
 
+    if base == "virtual":
+        from firmware_bridge.emulator.effects import parse_plants
+        from firmware_bridge.emulator.virtual import VirtualConfig
+
+        virtual = VirtualConfig(
+            model=model,
+            shares=shares if shares is not None or seconds is not None else DEFAULT_SHARES,
+            seconds=seconds,
+            seed=seed,
+            difficulty=difficulty,
+            mode=mode,
+            job_period_s=job_period,
+            plants=parse_plants(plant or ()),
+            physics=parse_physics(physics or (), model),
+            scale=VirtualConfig.scale if scale is None else scale,
+        )
+        _virtual(virtual, db, options_in_force(ctx), json)
+        return
     with stoppable() as stop:
-        if base == "virtual":
-            from firmware_bridge.emulator.effects import parse_plants
-            from firmware_bridge.emulator.virtual import VirtualConfig
+        from firmware_bridge.emulator.effects import parse_plants
+        from firmware_bridge.emulator.wall_config import WallConfig
 
-            settings = VirtualConfig(
-                model=model,
-                shares=shares if shares is not None or seconds is not None else DEFAULT_SHARES,
-                seconds=seconds,
-                seed=seed,
-                difficulty=difficulty,
-                mode=mode,
-                job_period_s=job_period,
-                plants=parse_plants(plant or ()),
-                physics=parse_physics(physics or (), model),
-                scale=VirtualConfig.scale if scale is None else scale,
-            )
-            _virtual(settings, db, options_in_force(ctx), json)
-        else:
-            from firmware_bridge.emulator.effects import parse_plants
-            from firmware_bridge.emulator.wall_config import WallConfig
-
-            host, port = parse_pool(pool or "")
-            _wall(
-                WallConfig(
-                    model=model,
-                    host=host,
-                    port=port,
-                    scale=WallConfig.scale if scale is None else scale,
-                    seconds=seconds,
-                    shares=shares,
-                    seed=seed,
-                    plants=parse_plants(plant or ()),
-                    physics=parse_physics(physics or (), model),
-                    user=user or None,
-                    password=password,
-                ),
-                stop,
-                json,
-            )
+        host, port = parse_pool(pool or "")
+        wall = WallConfig(
+            model=model,
+            host=host,
+            port=port,
+            scale=WallConfig.scale if scale is None else scale,
+            seconds=seconds,
+            shares=shares,
+            seed=seed,
+            plants=parse_plants(plant or ()),
+            physics=parse_physics(physics or (), model),
+            user=user or None,
+            password=password,
+        )
+        _wall(wall, stop, json)
 
 
 def parse_pool(text: str) -> tuple[str, int]:
