@@ -121,6 +121,15 @@ def swap_words(data: bytes) -> bytes:
     return b"".join(data[i : i + 4][::-1] for i in range(0, len(data), 4))
 
 
+def prevhash_symbol(prevhash: str) -> float:
+    """The random part that every synthetic job has, as an input in [0, 1): the first 32 bits of prevhash as a fraction.
+
+    A job that carries no symbol of anybody's is labelled with it, so that "does timing depend on what was sent?" can be
+    asked of every run.
+    """
+    return int(prevhash[:8], 16) / 2.0**32
+
+
 def coinbase(job: Job, extranonce2: str) -> bytes:
     """Coinbase transaction: coinb1 + extranonce1 + extranonce2 + coinb2.
 

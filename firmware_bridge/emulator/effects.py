@@ -62,11 +62,6 @@ TEMPERATURE_REACH_SD = 4.0
 """Deviations beyond this many standard deviations would need a negative delay; they are cut off."""
 
 
-def input_symbol(prevhash: str) -> float:
-    """The input that an emulated chip feels: the first 32 bits of prevhash as a fraction in [0, 1)."""
-    return int(prevhash[:8], 16) / 2.0**32
-
-
 def parse_plants(items: Iterable[str]) -> dict[str, float]:
     """Strengths from ``KIND=STRENGTH`` items; a kind that is not named is not in the result.
 

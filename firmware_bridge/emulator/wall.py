@@ -22,7 +22,7 @@ from firmware_bridge.emulator.model import Model, get_model
 from firmware_bridge.emulator.physics import PARAMETERS, Physics
 from firmware_bridge.emulator.span import Hasher, Hit, PreparedJob
 from firmware_bridge.emulator.wall_config import DEFAULT_SCALE, WallConfig, WallSummary
-from firmware_bridge.headers import Job, Share
+from firmware_bridge.headers import Job, Share, prevhash_symbol
 from firmware_bridge.stratum.client import StratumClient
 
 TIMER_MS = 1.5
@@ -333,7 +333,7 @@ class WallMiner:
         reading = min(int(found_ms / self.physics.telemetry_period_s / 1e3), READINGS - 1)
         floor = max(self.model.floor, job.difficulty)
         causes = (
-            effects.input_symbol(job.prevhash),
+            prevhash_symbol(job.prevhash),
             float(self._temperature[reading]),
             math.log2(hit.difficulty / floor),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from firmware_bridge.headers import Job
+from firmware_bridge.headers import Job, prevhash_symbol
 from firmware_bridge.stratum.config import BridgeConfig
 from firmware_bridge.stratum.dispatch import JobSymbol
 from firmware_bridge.stratum.wire import EXTRANONCE2_SIZE
@@ -52,6 +52,7 @@ class JobFactory:
         version_mask: int,
         wall_ns: int,
         symbol: JobSymbol | None = None,
+        label: bool = False,
         clean: bool | None = None,
     ) -> Job:
         """A new job.
@@ -63,9 +64,11 @@ class JobFactory:
             version_mask: bits that the miner rolls.
             wall_ns: now; the job's ntime unless the symbol has one.
             symbol: what the job carries; its extranonce1 and difficulty are expected in the arguments already.
+            label: where there is no symbol, record the job's own random prevhash as one.
             clean: the clean flag; that of the configuration if None.
         """
         self._made += 1
+        labelled = label and symbol is None
         tag = self._rng.bytes(8)
         symbol = symbol or JobSymbol()
         script = _HEIGHT_PUSH + _push(tag) + (_push(symbol.coinbase) if symbol.coinbase else b"")
@@ -80,9 +83,10 @@ class JobFactory:
             + bytes((extranonce_bytes,))
         )
         ntime = wall_ns // 1_000_000_000 if symbol.ntime is None else symbol.ntime
+        prevhash = self._rng.bytes(32).hex()
         return Job(
             job_id=f"{self._made:x}",
-            prevhash=self._rng.bytes(32).hex(),
+            prevhash=prevhash,
             coinb1=coinb1.hex(),
             coinb2=_SEQUENCE_AND_OUTPUTS.hex(),
             merkle_branch=tuple(self._rng.bytes(32).hex() for _ in range(self._config.merkle_branches)),
@@ -95,6 +99,6 @@ class JobFactory:
             difficulty=difficulty,
             scale=scale,
             version_mask=version_mask,
-            symbol=symbol.value,
-            symbol_fields=symbol.fields(),
+            symbol=prevhash_symbol(prevhash) if labelled else symbol.value,
+            symbol_fields={"prevhash": prevhash[:8]} if labelled else symbol.fields(),
         )

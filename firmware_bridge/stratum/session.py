@@ -325,6 +325,7 @@ class Session:
             version_mask=self.version_mask,
             wall_ns=wall_ns,
             symbol=symbol,
+            label=self._source is None,
             clean=clean,
         )
         out += encode_notify(job)

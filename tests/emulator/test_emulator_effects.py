@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from firmware_bridge.emulator.effects import KINDS, checked_plants, input_symbol, parse_plants
+from firmware_bridge.emulator.effects import KINDS, checked_plants, parse_plants
 from firmware_bridge.emulator.physics import Physics
 from firmware_bridge.emulator.virtual import VirtualConfig, simulate
 from firmware_bridge.emulator.virtual_trace import VirtualTrace
 from firmware_bridge.errors import UserError
+from firmware_bridge.headers import prevhash_symbol
 
 
 def test_plants_are_parsed() -> None:
@@ -71,7 +72,7 @@ def test_without_plants_nothing_depends_on_anything() -> None:
 def test_the_symbol_is_what_the_job_carries() -> None:
     trace = simulate(VirtualConfig(shares=500, seed=1))
     for index, row in enumerate(trace.job_rows(0, trace.job_sent_ns.size)):
-        assert row[16] == input_symbol(row[3]) == trace.symbol[index]
+        assert row[16] == prevhash_symbol(row[3]) == trace.symbol[index]
         assert row[17] == f'{{"prevhash": "{row[3][:8]}"}}'
     assert trace.symbol.min() >= 0
     assert trace.symbol.max() < 1
