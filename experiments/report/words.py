@@ -11,8 +11,8 @@ PLAIN = {
     "consistent": "Nothing unusual. The moments at which this miner found its shares are what a fair lottery and the "
     "miner's own clockwork produce together; nothing is left that would need another explanation.",
     "deviates": "Something is left. Even with the miner's own clockwork taken out, the moments at which it found its "
-    "shares are not those of a fair lottery. One run in twenty looks like this by accident: record a second one "
-    "before believing it.",
+    "shares are not those of a fair lottery. One ordinary run in twenty gets here by accident, so look at the p-value, "
+    "and record a second run.",
     "cannot_tell": "These shares cannot answer the question.",
 }
 MODELS = {"s9": "Antminer S9", "lv06": "Lucky Miner LV06"}
