@@ -22,8 +22,8 @@ MIN_SCAN_SHARES = 30
 MIN_ON_TIME = 0.5
 """An alignment holds if so many of the clean shares follow it; a busy host delays the others."""
 
-MIN_R2 = 0.99
-"""Below this a layout is not the one of the miner, and nothing is taken out by it."""
+MIN_R2 = 0.9
+"""Below this a layout is not the one of the miner (a wrong one gives about 0), and nothing is taken out by it."""
 
 CLEAN_PREVIOUS_MS = 100.0
 """A first share is clean when the row before came this long after its job: no late load can follow (measured)."""
