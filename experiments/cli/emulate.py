@@ -114,7 +114,7 @@ def emulate(
             model=model,
             host=host,
             port=port,
-            scale=WallConfig.scale if scale is None else scale,
+            scale=scale,
             seconds=seconds,
             shares=shares,
             seed=seed,
@@ -157,11 +157,13 @@ def _wall(settings: WallConfig, stop: Stop, json: bool) -> None:
 
 
 async def _mine(settings: WallConfig, stop: Stop, on_warning: Callable[[str], None]) -> WallSummary:
-    from firmware_bridge.emulator.wall import WallMiner
+    from firmware_bridge.emulator.mine import mine
 
-    miner = WallMiner(settings, on_warning)
-    stop.call(lambda: miner.request_stop(f"stopped by {stop.reason}"))
-    return await miner.run()
+    return await mine(
+        settings,
+        lambda miner: stop.call(lambda: miner.request_stop(f"stopped by {stop.reason}")),
+        on_warning,
+    )
 
 
 def _virtual(settings: VirtualConfig, db: str, in_force: dict[str, Any], json: bool) -> None:

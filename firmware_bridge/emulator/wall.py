@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class WallMiner:
         config.check()
         self.config = config
         self.model: Model = get_model(config.model)
+        self._scale = DEFAULT_SCALE if config.scale is None else config.scale
         self.physics = Physics.of(config.model) if config.physics is None else config.physics
         self.client = StratumClient(
             self.model.client,
@@ -52,7 +53,7 @@ class WallMiner:
             config.port,
             user=config.user or self.model.user,
             password=config.password,
-            scale=config.scale,
+            scale=self._scale,
             on_job=self._notified,
             on_lost=self._lost,
         )
@@ -177,7 +178,7 @@ class WallMiner:
     def _wanted(self) -> float:
         if self._free_rate is not None:
             return self._free_rate
-        return self.model.capacity_ths * 1e12 * self._pace * self.config.scale
+        return self.model.capacity_ths * 1e12 * self._pace * self._scale
 
     def _remedy(self, rate: float) -> str:
         exponent = math.floor(math.log2(max(0.5 * rate, 1.0) / (self.model.capacity_ths * 1e12 * self._pace)))
@@ -192,7 +193,7 @@ class WallMiner:
         job = Job("0", "00" * 32, "00" * 60, "00" * 60, (), "20000000", "1d00ffff", "00000000", "00000000")
         prepared = PreparedJob.of(job, 1e9)
         Hasher(self.model.code, 1.0, 1e-6, prepared, 0.0).run(1e9, 1000)
-        hasher = Hasher(self.model.code, 1.0, self.config.scale, prepared, 0.0)
+        hasher = Hasher(self.model.code, 1.0, self._scale, prepared, 0.0)
         begin = time.perf_counter()
         while time.perf_counter() - begin < 0.1:
             hasher.run(math.inf, BUDGET)
@@ -202,7 +203,7 @@ class WallMiner:
         loader.step(state, self._p, rng)
         if self._wanted() <= 0.9 * rate:
             return
-        if self.config.scale == 1.0:
+        if self._scale == 1.0:
             # unscaled, the emulated chip is as slow as this CPU: same layout of the scan, honest rate
             self._free_rate = rate
             hours = self.model.floor * 2**32 / rate / 3600
@@ -268,7 +269,7 @@ class WallMiner:
         first_ms = self._p[PARAMETERS.index("first_works")] * work_ms if slow else 0.0
         self._pass = Pass(
             job=job,
-            hasher=Hasher(self.model.code, self._pace, self.config.scale, self._jobs[job], float(first_ms)),
+            hasher=Hasher(self.model.code, self._pace, self._scale, self._jobs[job], float(first_ms)),
             begin_ms=begin,
             pause_ms=float(state[loader.PAUSE]) if slow else 0.0,
             refill_ms=self.physics.refill_works * work_ms if slow else math.inf,
@@ -349,58 +350,3 @@ class WallMiner:
         # a share of a lost connection means nothing to the next one
         if any(prepared is kept for kept in self._jobs.values()) and not self._closing:
             self.client.submit(share)
-
-
-def run_wall(
-    model: str,
-    host: str,
-    port: int,
-    *,
-    scale: float = DEFAULT_SCALE,
-    seconds: float | None = None,
-    shares: int | None = None,
-    seed: int = 0,
-    plants: dict[str, float] | None = None,
-    physics: Physics | None = None,
-    user: str | None = None,
-    password: str = "x",
-    on_start: Callable[[WallMiner], None] = lambda miner: None,
-    on_warning: Callable[[str], None] = lambda text: None,
-) -> WallSummary:
-    """Emulate a miner in wall time until it is done; see :class:`WallConfig` for the arguments.
-
-    Args:
-        model: see there, as for all arguments not named here.
-        host: see there.
-        port: see there.
-        scale: see there.
-        seconds: see there.
-        shares: see there.
-        seed: see there.
-        plants: see there.
-        physics: see there.
-        user: see there.
-        password: see there.
-        on_start: called with the miner before it starts; keep it to call ``request_stop``.
-        on_warning: called with each warning as it arises.
-
-    Raises:
-        UserError: if the pool cannot be reached, refuses this miner, or an argument makes no sense.
-    """
-    config = WallConfig(
-        model=model,
-        host=host,
-        port=port,
-        scale=scale,
-        seconds=seconds,
-        shares=shares,
-        seed=seed,
-        plants=dict(plants or {}),
-        physics=physics,
-        user=user or None,
-        password=password,
-    )
-    miner = WallMiner(config, on_warning)
-    on_start(miner)
-    run: Coroutine[Any, Any, WallSummary] = miner.run()
-    return asyncio.run(run)

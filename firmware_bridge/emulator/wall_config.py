@@ -23,7 +23,8 @@ class WallConfig:
         model: ``s9`` or ``lv06``.
         host: of the pool.
         port: of the pool.
-        scale: difficulty scale S; 1 mines as any miner does, as fast as this CPU can.
+        scale: difficulty scale S; 1 mines as any miner does, as fast as this CPU can. None means ``DEFAULT_SCALE`` for
+            a pool that takes it up (ours) and 1 for any other.
         seconds: wall time after which to stop, or None.
         shares: accepted shares after which to stop, or None.
         seed: of delays and loads; which nonces hit is up to the pool's jobs.
@@ -36,7 +37,7 @@ class WallConfig:
     model: str
     host: str
     port: int
-    scale: float = DEFAULT_SCALE
+    scale: float | None = None
     seconds: float | None = None
     shares: int | None = None
     seed: int = 0
@@ -53,7 +54,7 @@ class WallConfig:
         """
         get_model(self.model)
         effects.checked_plants(self.plants)
-        if not 0 < self.scale <= 1:
+        if self.scale is not None and not 0 < self.scale <= 1:
             raise UserError(f"a difficulty scale is above 0 and at most 1, not {self.scale!r}")
         for name in ("shares", "seconds"):
             value = getattr(self, name)

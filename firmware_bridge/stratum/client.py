@@ -19,7 +19,7 @@ import msgspec
 from firmware_bridge.errors import ProtocolError, UserError
 from firmware_bridge.headers import DEFAULT_VERSION_MASK, Job, Share
 from firmware_bridge.stratum import wire
-from firmware_bridge.stratum.lines import LineSplitter, clean_text
+from firmware_bridge.stratum.lines import SCALE_SUBSCRIPTION, LineSplitter, clean_text, scale_token
 
 Step = Literal["subscribe", "configure", "suggest_difficulty", "authorize"]
 
@@ -92,6 +92,10 @@ class HandshakeRefusedError(UserError):
     """The pool refused this miner; trying again would change nothing."""
 
 
+class ForeignPoolError(HandshakeRefusedError):
+    """The pool did not confirm the difficulty scale: it would refuse every share that is found at it."""
+
+
 class ClientSession:
     """One connection's protocol, without the connection.
 
@@ -154,7 +158,7 @@ class ClientSession:
 
         Raises:
             ProtocolError: if the line breaks the protocol, or what this firmware can take.
-            HandshakeRefusedError: if the pool refused subscribe or authorize.
+            HandshakeRefusedError: if the pool refused subscribe or authorize, or does not know this miner's scale.
         """
         message = wire.decode_server(line)
         if isinstance(message, wire.Response):
@@ -217,6 +221,7 @@ class ClientSession:
     def _take_subscription(self, result: Any) -> None:
         match result:
             case [_, str() as extranonce1, int() as size, *_] if 2 <= size <= 16:
+                self._check_scale(result[0])
                 self._extranonce1 = extranonce1
                 self._extranonce2_size = size
                 self._subscribed = True
@@ -224,6 +229,14 @@ class ClientSession:
                 raise ProtocolError(
                     "the answer to mining.subscribe has no [subscriptions, extranonce1, size of 2 to 16]"
                 )
+
+    def _check_scale(self, subscriptions: Any) -> None:
+        if self._scale == 1.0 or [SCALE_SUBSCRIPTION, scale_token(self._scale)] in (subscriptions or []):
+            return
+        raise ForeignPoolError(
+            f"this pool does not take up the difficulty {scale_token(self._scale)} that the emulated miner names, so "
+            "it would refuse its shares; mine for it with --scale 1, or for asiclab bridge"
+        )
 
     def _take_mask(self, result: Any) -> None:
         """ESP-Miner v2.1 keeps its own mask where the answer has none."""

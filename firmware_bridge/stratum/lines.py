@@ -79,6 +79,10 @@ _SCALE = re.compile(r"(?:^|\s)scale=(\S+)")
 _POWER = re.compile(r"2\^(-?[0-9]{1,4})")
 
 
+SCALE_SUBSCRIPTION = "asiclab.scale"
+"""Name under which the answer to subscribe confirms the scale that a user agent named; a foreign pool says nothing."""
+
+
 def scale_token(scale: float) -> str:
     """How a user agent names its difficulty scale: ``scale=2^-20``, or a decimal number if no power of 2."""
     mantissa, exponent = math.frexp(scale)

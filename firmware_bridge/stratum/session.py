@@ -22,6 +22,7 @@ from firmware_bridge.stratum.shares import Judged, ShareDesk, Worker
 from firmware_bridge.stratum.verify import PreparedJob
 from firmware_bridge.stratum.wire import (
     EXTRANONCE2_SIZE,
+    SCALE_SUBSCRIPTION,
     Authorize,
     ClientMessage,
     ClientPing,
@@ -209,6 +210,8 @@ class Session:
         self.agent = None if message.agent is None else clean_text(message.agent)
         self.subscribed = True
         subscriptions = [["mining.set_difficulty", self.extranonce1], ["mining.notify", self.extranonce1]]
+        if named is not None:  # only who names a scale is told that it was taken up
+            subscriptions.append([SCALE_SUBSCRIPTION, scale_token(named)])
         self._answer(message.id, [subscriptions, self.extranonce1, EXTRANONCE2_SIZE])
         self._start()
 

@@ -16,6 +16,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from firmware_bridge.headers import Job
 from firmware_bridge.stratum.lines import LINE_LIMIT as LINE_LIMIT
+from firmware_bridge.stratum.lines import SCALE_SUBSCRIPTION as SCALE_SUBSCRIPTION
 from firmware_bridge.stratum.lines import ErrorCode as ErrorCode
 from firmware_bridge.stratum.lines import LineSplitter as LineSplitter
 from firmware_bridge.stratum.lines import WireError as WireError

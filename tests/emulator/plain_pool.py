@@ -25,6 +25,7 @@ class PlainPool:
     mask: str = "1fffe000"
     early: bytes = b""  # sent right after subscribe arrived, before its answer
     refuse: str | None = None
+    confirms: bool = True  # take up the scale that a user agent names
     drop_after: int | None = None  # close the first connection after this many shares
     requests: list[str] = field(default_factory=list)
     agents: list[str] = field(default_factory=list)
@@ -85,7 +86,10 @@ class PlainPool:
                     if self.refuse:
                         answer(number, None, [20, self.refuse, None])
                         continue
-                    answer(number, [[["mining.notify", "1"]], EXTRANONCE1, self.extranonce2_size])
+                    subscriptions = [["mining.notify", "1"]]
+                    if self.confirms and "scale=" in params[0]:
+                        subscriptions.append(["asiclab.scale", params[0].split()[-1]])
+                    answer(number, [subscriptions, EXTRANONCE1, self.extranonce2_size])
                 case "mining.configure":
                     answer(number, {"version-rolling": True, "version-rolling.mask": self.mask})
                 case "mining.suggest_difficulty":

@@ -13,8 +13,9 @@ from header_checker import swap32
 from plain_pool import PlainPool
 from scipy import stats as scipy_stats
 
+from firmware_bridge.emulator import mine as mining
 from firmware_bridge.emulator.physics import Physics
-from firmware_bridge.emulator.wall import WallMiner, run_wall
+from firmware_bridge.emulator.wall import WallMiner
 from firmware_bridge.emulator.wall_config import WallConfig, WallSummary
 from firmware_bridge.errors import UserError
 
@@ -116,6 +117,26 @@ async def test_a_refused_scale_ends_with_what_the_pool_said() -> None:
             await mine(pool, "s9")
 
 
+async def test_a_foreign_pool_is_mined_for_as_any_miner_does() -> None:
+    warnings: list[str] = []
+    async with PlainPool(256, 1.0, confirms=False) as pool:
+        config = WallConfig("s9", "127.0.0.1", pool.port, seconds=1.0)
+        summary = await mining.mine(config, on_warning=warnings.append)
+    assert pool.agents == ["bmminer/2.0.0 asiclab-emulator scale=2^-20", "bmminer/2.0.0 asiclab-emulator"]
+    assert summary.agent == "bmminer/2.0.0 asiclab-emulator"
+    assert summary.connections == 1
+    assert summary.rejected == {}
+    assert any("scale 1" in text for text in warnings)
+
+
+async def test_a_scale_asked_for_is_not_dropped_for_a_foreign_pool() -> None:
+    async with PlainPool(256, 1.0, confirms=False) as pool:
+        config = WallConfig("s9", "127.0.0.1", pool.port, scale=SCALE, seconds=5.0)
+        with pytest.raises(UserError, match="mine for it with --scale 1"):
+            await mining.mine(config)
+    assert len(pool.agents) == 1
+
+
 async def test_an_lv06_cannot_take_work_before_its_handshake_is_answered() -> None:
     early = b'{"id":null,"method":"mining.set_difficulty","params":[256]}\n'
     async with PlainPool(256, SCALE, early=early) as pool:
@@ -134,7 +155,7 @@ def test_a_pool_that_is_not_there_is_named_with_the_remedy(monkeypatch: pytest.M
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(UserError, match=f"127.0.0.1:{port} in 4 attempts.*asiclab bridge --port {port}"):
-        run_wall("s9", "127.0.0.1", port, scale=SCALE)
+        mining.run_wall("s9", "127.0.0.1", port, scale=SCALE)
 
 
 async def test_it_stops_when_asked() -> None:

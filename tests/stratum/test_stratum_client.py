@@ -11,7 +11,13 @@ import pytest
 from firmware_bridge.emulator import lv06, s9
 from firmware_bridge.errors import ProtocolError
 from firmware_bridge.headers import Job, Share
-from firmware_bridge.stratum.client import ClientProfile, ClientSession, ClientStats, HandshakeRefusedError
+from firmware_bridge.stratum.client import (
+    ClientProfile,
+    ClientSession,
+    ClientStats,
+    ForeignPoolError,
+    HandshakeRefusedError,
+)
 
 NOTIFY = ["j1", "00" * 32, "aa", "bb", ["cc" * 32], "20000000", "1d00ffff", "65000000", True]
 
@@ -27,6 +33,7 @@ class Dialogue:
         self.jobs: list[Job] = []
         self.stats = ClientStats()
         self.session = ClientSession(profile, "agent/1", "me", "secret", scale, self.stats, self.jobs.append)
+        self.scale = scale
         self.said = [json.loads(self.session.start())]
 
     def hear(self, **message: Any) -> dict[str, Any] | None:
@@ -43,7 +50,10 @@ class Dialogue:
             request = self.said[-1]
             result: Any = True
             if request["method"] == "mining.subscribe":
-                result = [[["mining.notify", "x"]], "0000ffff", 4]
+                taken_up = [
+                    ["asiclab.scale", token] for token in request["params"][0].split() if "scale=" in token
+                ]
+                result = [[["mining.notify", "x"], *taken_up], "0000ffff", 4]
             elif request["method"] == "mining.configure":
                 result = {"version-rolling": True, "version-rolling.mask": "1fffe000"}
             self.hear(id=request["id"], result=result, error=None)
@@ -75,6 +85,12 @@ def test_a_job_carries_what_the_session_knows() -> None:
         "j1", "00" * 32, "aa", "bb", ("cc" * 32,), "20000000", "1d00ffff", "65000000",
         "0000ffff", 4, True, 512.0, 0.25, 0x1FFFE000,
     )  # fmt: skip
+
+
+def test_a_pool_that_does_not_take_up_the_scale_is_not_mined_for() -> None:
+    dialogue = Dialogue(s9.MODEL.client, scale=0.25)
+    with pytest.raises(ForeignPoolError, match="mine for it with --scale 1"):
+        dialogue.hear(id=dialogue.said[0]["id"], result=[[["mining.notify", "x"]], "0000ffff", 4], error=None)
 
 
 def test_a_difficulty_counts_from_the_next_job() -> None:

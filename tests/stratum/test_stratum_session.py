@@ -469,6 +469,13 @@ def test_the_scale_of_the_agent_is_taken_up() -> None:
     assert (job.difficulty, job.scale) == (256, 2.0**-20)
 
 
+def test_only_a_miner_that_names_a_scale_is_told_that_it_was_taken_up() -> None:
+    (emulated,) = Talk().tell("mining.subscribe", ["x scale=2^-20"])
+    assert ["asiclab.scale", "scale=2^-20"] in emulated["result"][0]
+    (real,) = Talk().tell("mining.subscribe", ["cgminer/4.11.1"])
+    assert {name for name, _ in real["result"][0]} == {"mining.set_difficulty", "mining.notify"}
+
+
 def test_a_scale_that_differs_from_the_bridge_is_one_error_that_says_so() -> None:
     talk = Talk(scale=2.0**-10)
     (line,) = talk.tell("mining.subscribe", ["x scale=2^-20"])
