@@ -50,9 +50,7 @@ class Dialogue:
             request = self.said[-1]
             result: Any = True
             if request["method"] == "mining.subscribe":
-                taken_up = [
-                    ["asiclab.scale", token] for token in request["params"][0].split() if "scale=" in token
-                ]
+                taken_up = [] if self.scale == 1.0 else [["asiclab.scale", "scale=2^-2"]]
                 result = [[["mining.notify", "x"], *taken_up], "0000ffff", 4]
             elif request["method"] == "mining.configure":
                 result = {"version-rolling": True, "version-rolling.mask": "1fffe000"}
