@@ -284,5 +284,6 @@ def run_virtual(
         run.shares(trace.share_rows(start, stop))
         if progress is not None:
             progress(stop, trace.n)
-    run.end("success")
+    last_ns = int(trace.row_ns[-1]) if trace.n else 0
+    run.end("success", wall_ns=config.start_wall_ns + last_ns)
     return run

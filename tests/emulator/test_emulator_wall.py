@@ -155,7 +155,7 @@ def test_a_pool_that_is_not_there_is_named_with_the_remedy(monkeypatch: pytest.M
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(UserError, match=f"127.0.0.1:{port} in 4 attempts.*asiclab bridge --port {port}"):
-        mining.run_wall("s9", "127.0.0.1", port, scale=SCALE)
+        asyncio.run(mining.mine(WallConfig("s9", "127.0.0.1", port, scale=SCALE)))
 
 
 async def test_it_stops_when_asked() -> None:
