@@ -47,6 +47,7 @@ class Job:
         version_mask: bits of the version that the miner may roll; 0 means none.
         symbol: reservoir input that the job carries, or None.
         symbol_fields: which job fields carry the symbol, as sent.
+        claimtrie: claim trie root of an LBRY job, 64 hex digits swapped like prevhash; None in a Bitcoin job.
     """
 
     job_id: str
@@ -65,6 +66,7 @@ class Job:
     version_mask: int = 0
     symbol: float | None = None
     symbol_fields: dict[str, str | float] = field(default_factory=dict, hash=False, compare=False)
+    claimtrie: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

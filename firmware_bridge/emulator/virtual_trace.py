@@ -210,6 +210,7 @@ class VirtualTrace:
                     f'{{"prevhash": "{prevhash[:8]}"}}',
                     base_ns + sent[i],
                     sent[i],
+                    None,
                 )
             )
         return rows

@@ -55,6 +55,7 @@ def job_row(
         json.dumps(job.symbol_fields, sort_keys=True) if job.symbol_fields else None,
         sent_wall_ns,
         sent_monotonic_ns,
+        job.claimtrie,
     )
 
 
@@ -80,4 +81,5 @@ def job_from_row(row: Mapping[str, Any]) -> Job:
         version_mask=int(row["version_mask"] or 0),
         symbol=row["symbol"],
         symbol_fields=json.loads(row["symbol_fields"] or "{}"),
+        claimtrie=row["claimtrie"],
     )

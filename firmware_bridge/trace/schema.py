@@ -1,8 +1,9 @@
 """Tables of a trace, and the records that go into them.
 
 Every time is an integer number of nanoseconds; unknown is NULL, never 0. Event tables (jobs, shares, telemetry,
-settings, events) carry no secondary index while capturing: a run stores the range of row ids that its shares occupy,
-and readers use that. ``miner`` and ``job`` in event tables are numbers that count from 1 within their run.
+settings, events, recorded bytes) carry no secondary index while capturing: a run stores the range of row ids that its
+shares occupy, and readers use that. ``miner`` and ``job`` in event tables are numbers that count from 1 within their
+run.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy.types import JSON
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 
 metadata = MetaData()
 _id = BigInteger().with_variant(Integer, "sqlite")
@@ -90,6 +91,7 @@ jobs = Table(
     Column("symbol_fields", Text),  # JSON object: which fields carried the symbol, as sent
     Column("sent_wall_ns", BigInteger),
     Column("sent_monotonic_ns", BigInteger),
+    Column("claimtrie", Text),  # LBRY's claim trie root; NULL in a Bitcoin job
 )
 
 shares = Table(
@@ -161,7 +163,23 @@ events = Table(
     Column("detail", Text),  # JSON object
 )
 
-EVENT_TABLES = (miners, jobs, shares, telemetry, settings, events)
+recorded_bytes = Table(
+    "recorded_bytes",
+    metadata,
+    Column("id", _id, primary_key=True),
+    Column("run", _id, nullable=False),
+    Column("miner", Integer),
+    Column(
+        "link", Text, nullable=False
+    ),  # which conversation, as a URL: stratum://, serial://, http://, cgminer://
+    Column("direction", String(8), nullable=False),  # received | sent
+    Column("kernel_ns", BigInteger),
+    Column("monotonic_ns", BigInteger),
+    Column("wall_ns", BigInteger),
+    Column("data", LargeBinary, nullable=False),  # secrets replaced; empty where that direction ended
+)
+
+EVENT_TABLES = (miners, jobs, shares, telemetry, settings, events, recorded_bytes)
 
 
 @dataclass(slots=True)

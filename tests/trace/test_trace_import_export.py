@@ -110,7 +110,7 @@ def test_an_exported_share_that_was_changed_is_found_out(tmp_path: Path, excerpt
     lines[5] = "1,2,3\n"
     out.write_text("".join(lines))
     result = import_file(str(tmp_path / "b.db"), out)
-    assert result.rejected_rows == [{"line": 6, "reason": "3 fields where the header has 40"}]
+    assert result.rejected_rows == [{"line": 6, "reason": "3 fields where the header has 41"}]
     kinds = {e["kind"] for e in TraceReader(str(tmp_path / "b.db")).dicts(1, "events")}
     assert {"edited_after_export", "rejected_row"} <= kinds
     formats.companion_of(out).unlink()

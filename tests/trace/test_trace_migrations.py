@@ -112,7 +112,7 @@ def test_a_newer_trace_is_refused_with_its_version(tmp_path: Path, opener: type)
     connection.execute("UPDATE alembic_version SET version_num = '0099'")
     connection.commit()
     connection.close()
-    with pytest.raises(TraceError, match=r"schema version 0099.*up to 0001.*pip install -U"):
+    with pytest.raises(TraceError, match=r"schema version 0099.*up to 0002.*pip install -U"):
         opener(str(path))
 
 

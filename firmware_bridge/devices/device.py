@@ -1,0 +1,280 @@
+"""What every attached miner is to the lab: an identity, capabilities, telemetry, and an operating point within limits.
+
+A model is one file beside this one: facts in tables at its top, a driver below. The driver fills in what is specific
+(read, write, measure); this module keeps what must not depend on anybody's care: hard limits, the memory of the
+settings that were there before, their restoration, and the rule that a setting counts only once it was *measured*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType, TracebackType
+from typing import Any, ClassVar, Literal, Self
+
+from firmware_bridge.clock import Clock, SystemClock
+from firmware_bridge.devices.settings import (
+    Applied,
+    Limits,
+    OperatingPoint,
+    OriginalSettings,
+    Reading,
+    Setting,
+)
+from firmware_bridge.devices.telemetry import Identity, Telemetry
+from firmware_bridge.errors import DeviceError, LabError, LimitError, UserError
+
+Sleep = Callable[[float], Awaitable[None]]
+"""How a driver waits; ``asyncio.sleep``, or a virtual one in tests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """A setting that the firmware has.
+
+    Attributes:
+        setting: which.
+        needs_restart: whether it takes effect only after a restart, during which nothing hashes.
+        measured_by: telemetry that shows whether it took effect, for people.
+    """
+
+    setting: Setting
+    needs_restart: bool
+    measured_by: str
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a device with this firmware can do.
+
+    Attributes:
+        reads: names of the fields of :class:`Telemetry` that it fills.
+        sets: settings that it has.
+        cannot: settings that it does not have, and why: what the user is told.
+    """
+
+    reads: frozenset[str]
+    sets: tuple[Capability, ...] = ()
+    cannot: Mapping[Setting, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def setting(self, setting: Setting) -> Capability | None:
+        """The capability for a setting, or None."""
+        return next((c for c in self.sets if c.setting == setting), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "reads": sorted(self.reads),
+            "sets": [asdict(c) for c in self.sets],
+            "cannot": {str(s): why for s, why in self.cannot.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """Where a device is to mine."""
+
+    host: str
+    port: int
+    user: str
+    password: str = "x"
+
+    @property
+    def url(self) -> str:
+        """As miners write it."""
+        return f"stratum+tcp://{self.host}:{self.port}"
+
+
+class Device(ABC):
+    """One attached miner.
+
+    As an asynchronous context manager it restores its settings and closes, whatever ended the block.
+
+    Args:
+        address: URL that names it, e.g. ``lv06://10.0.0.7``.
+        clock: for stamps.
+        sleep: how to wait for a restart.
+        originals: where the settings before the first change are remembered.
+    """
+
+    name: ClassVar[str]
+    """Of the model, as in URLs and on the command line."""
+    limits: ClassVar[Limits]
+    work: ClassVar[Literal["stratum", "serial"]]
+    """How it gets its work."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        clock: Clock | None = None,
+        sleep: Sleep = asyncio.sleep,
+        originals: OriginalSettings | None = None,
+    ) -> None:
+        self.address = address
+        self.clock: Clock = clock or SystemClock()
+        self.sleep = sleep
+        self.originals = originals or OriginalSettings()
+        self._changing = asyncio.Lock()
+
+    # ---- what a model fills in ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def identify(self) -> Identity:
+        """Ask the device who it is.
+
+        Raises:
+            DeviceError: if it does not answer, or is another model.
+        """
+
+    @abstractmethod
+    async def capabilities(self) -> Capabilities:
+        """What this device can do with its firmware."""
+
+    @abstractmethod
+    async def read_telemetry(self) -> Telemetry:
+        """Read everything that the device tells.
+
+        Raises:
+            DeviceError: if it does not answer, or answers nonsense: with the device, the command and the bytes.
+        """
+
+    @abstractmethod
+    async def read_point(self) -> OperatingPoint:
+        """The settings as the firmware reports them (not measured)."""
+
+    async def set_pool(self, pool: PoolSettings) -> bool:
+        """Make the device mine for a pool; whether it was restarted for it.
+
+        Raises:
+            UserError: where the firmware has no such setting: with how to set it by hand.
+        """
+        raise UserError(
+            f"{self.address}: a {self.name} gets its work over {self.work}, it has no pool to set"
+        )
+
+    async def aclose(self) -> None:
+        """Let go of the links."""
+        return
+
+    async def _write_point(self, point: OperatingPoint) -> bool:
+        """Set what is given and wait until it can be measured; whether the device was restarted for it."""
+        raise NotImplementedError(f"{self.name} sets nothing")
+
+    async def _measure(self, point: OperatingPoint) -> Mapping[Setting, Reading]:
+        """Measure the settings that are given."""
+        return {}
+
+    # ---- what holds for all ------------------------------------------------------------------------------------------
+
+    async def apply(self, point: OperatingPoint, *, beyond_factory: bool = False) -> Applied:
+        """Set an operating point, and measure whether it is in force.
+
+        Before the first change the present settings are remembered, durably; :meth:`restore` brings them back.
+
+        Args:
+            point: settings to change; None leaves one as it is.
+            beyond_factory: whether the user has agreed to values outside the factory's table.
+
+        Returns:
+            What was asked, reported and measured.
+
+        Raises:
+            LimitError: if a value is outside the hard limits, or the chip is too hot to change anything.
+            UserError: if the firmware has no such setting, or nothing was asked for.
+            DeviceError: if the device does not answer, or its present settings cannot be read, so that they could not
+                be restored.
+        """
+        asked = point.given()
+        if not asked:
+            raise UserError(f"{self.address}: no setting was given; there are {', '.join(Setting)}")
+        self.limits.check(self.name, point, beyond_factory=beyond_factory)
+        able = await self.capabilities()
+        for setting in asked:
+            if able.setting(setting) is None:
+                why = able.cannot.get(setting, "it has no such setting")
+                raise UserError(f"{self.address}: this firmware cannot set {setting}: {why}")
+        async with self._changing:
+            present = await self.read_point()
+            unknown = [s for s in asked if s not in present.given()]
+            if unknown:
+                raise DeviceError(
+                    f"{self.address}: its present {', '.join(unknown)} cannot be read, so it could not be restored; "
+                    "nothing was changed"
+                )
+            await self._refuse_when_hot()
+            before = self.originals.get(self.address) or OperatingPoint()
+            merged = {s.value: v for s, v in {**present.only(asked).given(), **before.given()}.items()}
+            self.originals.keep(self.address, OperatingPoint(**merged))  # type: ignore[arg-type]
+            restarted = await self._write_point(point)
+            reported = (await self.read_point()).only(asked)
+            measured = await self._measure(point)
+        return Applied(point, present.only(asked), reported, measured, restarted)
+
+    async def _refuse_when_hot(self) -> None:
+        temperature_c = (await self.read_telemetry()).temperature_c
+        if temperature_c is not None and temperature_c >= self.limits.max_temperature_c:
+            raise LimitError(
+                f"{self.address}: the chip has {temperature_c:g} °C and this model's limit is "
+                f"{self.limits.max_temperature_c:g} °C; let it cool down first. Nothing was changed"
+            )
+
+    async def restore(self) -> Applied | None:
+        """Bring back the settings from before the first change; None where nothing was changed.
+
+        Not even cancellation interrupts it: a miner is never left between two points.
+
+        Raises:
+            DeviceError: if the device does not answer; the settings stay remembered.
+        """
+        if self.originals.get(self.address) is None:
+            return None
+        task = asyncio.ensure_future(self._restore())
+        cancelled = False
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError:
+                cancelled = True
+                if task.cancelled():
+                    raise
+        if cancelled:
+            raise asyncio.CancelledError
+        return task.result()
+
+    async def _restore(self) -> Applied | None:
+        async with self._changing:
+            original = self.originals.get(self.address)
+            if original is None:
+                return None
+            present = await self.read_point()
+            restarted = await self._write_point(original)
+            reported = (await self.read_point()).only(original.given())
+            measured = await self._measure(original)
+            applied = Applied(original, present.only(original.given()), reported, measured, restarted)
+            if reported != original:
+                raise DeviceError(
+                    f"{self.address}: asked to go back to {original.given()}, it now reports {reported.given()}; "
+                    "set it by hand"
+                )
+            self.originals.forget(self.address)
+            return applied
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.restore()
+        except LabError as failure:
+            if error is None:
+                raise
+            error.add_note(f"and its settings could not be restored: {failure}")
+        finally:
+            with contextlib.suppress(OSError):
+                await self.aclose()
