@@ -19,8 +19,7 @@ from typing import Any
 BATCH = 3000
 """Hashes between two looks at the socket."""
 NONCES = 30_000
-"""Nonces tried per extranonce2: far fewer than a share needs at the difficulties of the tests, so that shares come from many
-extranonce2 (and versions) however fast this machine hashes."""
+"""Nonces per extranonce2: far fewer than a share needs in the tests, so shares come from many extranonce2."""
 
 
 @dataclass
