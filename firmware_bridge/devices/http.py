@@ -73,12 +73,14 @@ class HttpLink:
         transport: how requests travel; real sockets if None. Tests and emulators in process give their own.
         tap: sees each request and answer.
         timeout_s: of one whole request.
+        digest: user and password where the server asks for digest authentication.
     """
 
     def __init__(
         self,
         base_url: str,
         *,
+        digest: tuple[str, str] | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         tap: Tap | None = None,
         timeout_s: float = 10.0,
@@ -90,6 +92,7 @@ class HttpLink:
             base_url=self.base_url,
             transport=transport,
             timeout=timeout_s,
+            auth=None if digest is None else httpx2.DigestAuth(*digest),
             trust_env=False,  # a proxy of the environment is none for devices in the local network
             headers={"user-agent": "asiclab", "connection": "close"},
         )
@@ -100,6 +103,7 @@ class HttpLink:
         target: str,
         *,
         body: Any = None,
+        form: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Send one request and read its whole answer.
@@ -108,6 +112,7 @@ class HttpLink:
             method: of HTTP.
             target: path and query.
             body: sent as JSON unless None.
+            form: an encoded form in its place.
             headers: further ones, such as a token.
 
         Raises:
@@ -115,6 +120,9 @@ class HttpLink:
         """
         content = b"" if body is None else json.dumps(body).encode()
         sent = dict(headers or {}) | ({} if body is None else {"content-type": "application/json"})
+        if form is not None:
+            content = form.encode()
+            sent["content-type"] = "application/x-www-form-urlencoded"
         if self._tap is not None:
             self._tap.sent(encode_request(method, target, sent, content))
         try:

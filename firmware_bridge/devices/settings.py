@@ -149,11 +149,18 @@ class Applied:
 
     @property
     def confirmed(self) -> dict[Setting, bool | None]:
-        """Per setting asked for: measured in force (True), measured otherwise (False), or not measured (None)."""
+        """Per setting asked for: measured in force (True), measured otherwise (False), or not measured (None).
+
+        A measurement too coarse to tell the value asked for from the one before has measured nothing.
+        """
         verdicts: dict[Setting, bool | None] = {}
+        before = self.before.given()
         for setting, asked in self.asked.given().items():
             reading = self.measured.get(setting)
-            verdicts[setting] = None if reading is None else reading.confirms(asked)
+            verdict = None if reading is None else reading.confirms(asked)
+            if verdict and reading is not None and before.get(setting, asked) != asked:
+                verdict = None if reading.confirms(before[setting]) else True
+            verdicts[setting] = verdict
         return verdicts
 
     @property

@@ -56,6 +56,7 @@ class WallMiner:
             scale=self._scale,
             on_job=self._notified,
             on_lost=self._lost,
+            local_address=config.local_address,
         )
         self.warnings: list[str] = []
         self._on_warning = on_warning

@@ -32,6 +32,7 @@ class WallConfig:
         physics: timing model; None means the default of the model.
         user: worker name; None means that of the model.
         password: its password.
+        local_address: of this host to connect from, or None for what the system takes.
     """
 
     model: str
@@ -45,6 +46,7 @@ class WallConfig:
     physics: Physics | None = None
     user: str | None = None
     password: str = "x"
+    local_address: str | None = None
 
     def check(self) -> None:
         """Refuse what cannot be emulated.

@@ -311,6 +311,7 @@ class StratumClient:
         scale: difficulty scale; named in the user agent unless it is 1.
         on_job: called with each job, in the event loop.
         on_lost: called when a connection ended and its jobs are void.
+        local_address: of this host to connect from, or None for what the system takes.
     """
 
     def __init__(
@@ -324,6 +325,7 @@ class StratumClient:
         scale: float = 1.0,
         on_job: Callable[[Job], None],
         on_lost: Callable[[], None] = lambda: None,
+        local_address: str | None = None,
     ) -> None:
         self.stats = ClientStats()
         self.agent = profile.agent if scale == 1.0 else f"{profile.agent} {wire.scale_token(scale)}"
@@ -335,6 +337,7 @@ class StratumClient:
         self._scale = scale
         self._on_job = on_job
         self._on_lost = on_lost
+        self._local = None if local_address is None else (local_address, 0)
         self._session: ClientSession | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -377,7 +380,7 @@ class StratumClient:
 
     async def _converse(self) -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(self._host, self._port)
+            reader, writer = await asyncio.open_connection(self._host, self._port, local_addr=self._local)
         self._writer = writer
         session = ClientSession(
             self._profile, self.agent, self._user, self._password, self._scale, self.stats, self._on_job

@@ -1,0 +1,125 @@
+"""A server of the cgminer API as the real ones are: one read per connection, NUL at the end, writes refused."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+
+from firmware_bridge.clock import Clock
+from firmware_bridge.devices.cgminer_api import (
+    PRIVILEGED,
+    REQUEST_LIMIT,
+    Code,
+    Reply,
+    Request,
+    decode_request,
+    encode_replies,
+)
+
+Handler = Callable[[str | None], Reply]
+"""Answers one command, given its parameter."""
+
+READ_TIMEOUT_S = 5.0
+CONNECTIONS = 64
+"""Open at once; a real one serves them one after the other."""
+
+TEXTS = {
+    Code.INVALID_COMMAND: "Invalid command",
+    Code.INVALID_JSON: "Invalid JSON",
+    Code.NO_COMMAND: "Missing JSON 'command'",
+}
+
+
+def refusal(command: str) -> Reply:
+    """The answer to a command that this caller may not use."""
+    return Reply("E", Code.ACCESS_DENIED, f"Access denied to '{command}' command")
+
+
+class CgminerServer:
+    """The API of an emulated miner.
+
+    Args:
+        commands: name to handler.
+        description: name and version of the miner software.
+        clock: for the time in answers.
+        writable: whether privileged commands are carried out (``--api-allow W:`` on a real one).
+        closed_to_all: further commands that this firmware refuses.
+    """
+
+    def __init__(
+        self,
+        commands: Mapping[str, Handler],
+        description: str,
+        clock: Clock,
+        *,
+        writable: bool = False,
+        closed_to_all: frozenset[str] = frozenset(),
+    ) -> None:
+        self._commands = commands
+        self._description = description
+        self._clock = clock
+        self.writable = writable
+        self._closed_to_all = closed_to_all
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port.
+
+        Raises:
+            OSError: if it cannot be bound.
+        """
+        self._server = await asyncio.start_server(self._serve, host, port)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Hang up on everybody."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            for writer in list(self._open):
+                writer.transport.abort()
+            await server.wait_closed()
+
+    def answer(self, data: bytes) -> bytes:
+        """The bytes that answer a request."""
+        request = decode_request(data)
+        if isinstance(request, Code):
+            reply = Reply("E", request, TEXTS[request])
+            return self._encode({"": reply}, as_json=data.lstrip()[:1] == b"{", joined=False)
+        replies = {command: self._reply(command, request) for command in request.commands}
+        return self._encode(replies, as_json=request.as_json, joined=len(request.commands) > 1)
+
+    def _reply(self, command: str, request: Request) -> Reply:
+        handler = self._commands.get(command)
+        if handler is None:
+            return Reply("E", Code.INVALID_COMMAND, TEXTS[Code.INVALID_COMMAND])
+        refused = command in PRIVILEGED and (not self.writable or len(request.commands) > 1)
+        if refused or command in self._closed_to_all:
+            return refusal(command)
+        return handler(request.parameter)
+
+    def _encode(self, replies: Mapping[str, Reply], *, as_json: bool, joined: bool) -> bytes:
+        when = self._clock.wall_ns() // 1_000_000_000
+        return encode_replies(
+            replies, as_json=as_json, joined=joined, description=self._description, when=when
+        )
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._open) >= CONNECTIONS:
+            writer.close()
+            return
+        self._open.add(writer)
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                data = await reader.read(REQUEST_LIMIT)  # one recv() only, as the real ones do
+                if data:
+                    writer.write(self.answer(data))
+                    await writer.drain()
+        except (TimeoutError, OSError):
+            return  # a caller who does not ask, or left
+        finally:
+            self._open.discard(writer)
+            with contextlib.suppress(OSError, RuntimeError):
+                writer.close()

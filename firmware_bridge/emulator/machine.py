@@ -1,0 +1,124 @@
+"""The body of an emulated miner behind its network faces: heat, settings, counters, and the hashing that goes on.
+
+It starts as a device that has been running for a while: up time, averages and counters have plausible values from the
+first question on, and then follow the heat and the shares that a pool really accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from firmware_bridge.clock import Clock
+from firmware_bridge.emulator.thermal import FACTS, Thermal
+
+UPTIME_S = 7240.0
+"""Since its last start, when the lab first sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Shares that an emulated miner's pools have answered."""
+
+    accepted: int = 0
+    rejected: int = 0
+
+
+@dataclass
+class Settings:
+    """What the firmware has stored; in force after the next start where ``Machine.live`` is False."""
+
+    frequency_mhz: float
+    core_voltage_mv: float
+    fan_percent: float | None = None
+    pool_host: str = ""
+    pool_port: int = 0
+    pool_user: str = ""
+    plan: str | None = None
+
+
+@dataclass
+class Machine:
+    """State of one emulated miner.
+
+    Attributes:
+        model: name, as in ``thermal.FACTS``.
+        ghs_per_mhz: nominal hash rate per MHz of clock, GH/s.
+        clock: for up time and heat.
+        rng: of the small fluctuation of reported rates.
+        stored: what the firmware will use from its next start on.
+        in_force: what it uses now.
+        counts: shares answered since this process began.
+        base_counts: shares that it seems to have had before.
+        restart_requested: set by a face that wants the device to start again.
+    """
+
+    model: str
+    ghs_per_mhz: float
+    clock: Clock
+    rng: np.random.Generator
+    stored: Settings = field(init=False)
+    in_force: Settings = field(init=False)
+    counts: Callable[[], Counts] = field(default=lambda: Counts())
+    base_counts: Counts = Counts(318, 2)
+    on_restart: Callable[[], None] = field(default=lambda: None)
+    on_pool: Callable[[], None] = field(default=lambda: None)
+
+    def __post_init__(self) -> None:
+        facts = FACTS[self.model]
+        self._started_ns = self.clock.monotonic_ns() - int(UPTIME_S * 1e9)
+        self.thermal = Thermal(facts, self.clock.monotonic_ns())
+        self.stored = Settings(facts.frequency_mhz, facts.core_voltage_mv)
+        self.in_force = Settings(facts.frequency_mhz, facts.core_voltage_mv)
+        self.before_restart = Counts()
+
+    def advance(self) -> None:
+        """Bring heat up to now."""
+        self.thermal.advance(self.clock.monotonic_ns())
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since its last start."""
+        return (self.clock.monotonic_ns() - self._started_ns) / 1e9
+
+    @property
+    def hash_rate_ghs(self) -> float:
+        """What it does at the clock in force, while it hashes."""
+        return self.ghs_per_mhz * self.in_force.frequency_mhz if self.thermal.running else 0.0
+
+    def reported_rate_ghs(self, spread: float = 0.004) -> float:
+        """The rate as firmware reports it over a few seconds: it fluctuates a little."""
+        return self.hash_rate_ghs * (1.0 + spread * float(np.clip(self.rng.standard_normal(), -2.5, 2.5)))
+
+    @property
+    def accepted(self) -> int:
+        """Shares accepted since the last start."""
+        return self.base_counts.accepted + self.counts().accepted - self.before_restart.accepted
+
+    @property
+    def rejected(self) -> int:
+        """Shares rejected since the last start."""
+        return self.base_counts.rejected + self.counts().rejected - self.before_restart.rejected
+
+    def take_up(self) -> None:
+        """Put the stored settings in force, as at a start or where a firmware applies them live."""
+        self.advance()
+        self.in_force = Settings(**vars(self.stored))
+        self.thermal.frequency_mhz = self.in_force.frequency_mhz
+        self.thermal.core_voltage_mv = self.in_force.core_voltage_mv
+        self.thermal.fan_override_percent = self.in_force.fan_percent
+
+    def stop(self) -> None:
+        """The device restarts: nothing hashes."""
+        self.advance()
+        self.thermal.running = False
+
+    def start(self) -> None:
+        """It is back, with the stored settings and counters at zero."""
+        self.take_up()
+        self.thermal.running = True
+        self._started_ns = self.clock.monotonic_ns()
+        self.base_counts = Counts()
+        self.before_restart = self.counts()
