@@ -107,12 +107,12 @@ def show(url: Url, json: Json = False, config: Config = None) -> None:
         rows = [(name, _shown(value)) for name, value in found[part].items() if name != "raw"]
         output.table(f"{found['url']}: {part}", ("what", "value"), rows)
     able = found["capabilities"]
-    rows = [
+    settings = [
         (c["setting"], "after a restart" if c["needs_restart"] else "at once", c["measured_by"])
         for c in able["sets"]
     ]
-    rows += [(setting, "cannot", why) for setting, why in able["cannot"].items()]
-    output.table("Settings of this firmware", ("setting", "takes effect", "shown by"), rows)
+    settings += [(setting, "cannot", why) for setting, why in able["cannot"].items()]
+    output.table("Settings of this firmware", ("setting", "takes effect", "shown by"), settings)
 
 
 @devices.command("test", cls=LabCommand)
@@ -129,7 +129,7 @@ def compare_with_table(
     from experiments.cli import output
     from firmware_bridge.devices import facts
 
-    report = _run(facts.test_device(url))
+    report = _run(facts.examine(url))
     target = out or Path(f"{report.model}-facts.json")
     try:
         report.write(target)

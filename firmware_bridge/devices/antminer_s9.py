@@ -16,7 +16,7 @@ import httpx2
 from firmware_bridge.devices import fields
 from firmware_bridge.devices.cgminer_api import PORT, Answer, Code, encode_pool
 from firmware_bridge.devices.cgminer_port import CgminerPort
-from firmware_bridge.devices.device import Capabilities, Capability, Device, PoolSettings
+from firmware_bridge.devices.device import Capabilities, Capability, Device, PoolSettings, Restart
 from firmware_bridge.devices.http import HttpLink
 from firmware_bridge.devices.settings import Bound, Limits, OperatingPoint, Reading, Setting
 from firmware_bridge.devices.tap import TapFactory
@@ -219,27 +219,27 @@ class AntminerS9(Device):
             raise self.web.broken("POST", target, reply, "the settings were not taken")
 
     async def _write_point(self, point: OperatingPoint) -> bool:
-        before_s = (await self.read_telemetry()).uptime_s
+        restart = Restart(self.clock, (await self.read_telemetry()).uptime_s)
         if point.frequency_mhz is not None:
             await self._store({"_ant_freq": f"{point.frequency_mhz:g}"})
-        await self._await_restart(before_s)
+        await self._await_restart(restart)
         return True
 
-    async def _await_restart(self, before_s: float | None) -> None:
-        """Until it hashes again after a restart: up time fell, and there is a rate."""
-        waited_s = 0.0
-        last = "it never restarted"
+    async def _await_restart(self, restart: Restart) -> None:
+        """Until it hashes again after a restart: its up time began since then, and there is a rate."""
+        waited_s, last = 0.0, "it never restarted"
         while waited_s < RESTART_LIMIT_S:
             await self.sleep(POLL_S)
             waited_s += POLL_S
             try:
                 row = await self._row("summary", "SUMMARY")
             except DeviceError as error:
+                restart.away()
                 last = str(error)
                 continue
-            uptime_s = fields.number(row, "Elapsed")
-            fell = before_s is None or (uptime_s is not None and uptime_s < before_s + waited_s - 2 * POLL_S)
-            if fell and (fields.number(row, "GHS 5s") or 0.0) > 0.0:
+            uptime_s, rate = fields.number(row, "Elapsed"), fields.number(row, "GHS 5s")
+            last = f"up time {uptime_s} s, {rate} GH/s"
+            if restart.over(uptime_s) and (rate or 0.0) > 0.0:
                 return
         raise DeviceError(f"{self.address}: it does not hash {RESTART_LIMIT_S:g} s after a restart: {last}")
 
@@ -277,11 +277,11 @@ class AntminerS9(Device):
                 f"{self.address}: its API is read-only, its web page is out of reach. By hand: http://{self._host}/ -> "
                 f"Miner Configuration -> pool 1 {pool.url}, worker {pool.user}"
             )
-        before_s = (await self.read_telemetry()).uptime_s
+        restart = Restart(self.clock, (await self.read_telemetry()).uptime_s)
         await self._store(
             {"_ant_pool1url": pool.url, "_ant_pool1user": pool.user, "_ant_pool1pw": pool.password}
         )
-        await self._await_restart(before_s)
+        await self._await_restart(restart)
         return True
 
     async def aclose(self) -> None:

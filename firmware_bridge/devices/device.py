@@ -30,6 +30,10 @@ from firmware_bridge.errors import DeviceError, LabError, LimitError, UserError
 Sleep = Callable[[float], Awaitable[None]]
 """How a driver waits; ``asyncio.sleep``, or a virtual one in tests."""
 
+RESTORE_PATIENCE_S = 180.0
+"""How long a device that does not answer is asked to take its old settings back: longer than any restart."""
+RESTORE_PAUSE_S = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class Capability:
@@ -86,6 +90,33 @@ class PoolSettings:
     def url(self) -> str:
         """As miners write it."""
         return f"stratum+tcp://{self.host}:{self.port}"
+
+
+class Restart:
+    """Whether a device that was told to restart has done so, from its up time in whole seconds.
+
+    Args:
+        clock: of this host.
+        before_s: its up time just before, or None where it did not say.
+    """
+
+    def __init__(self, clock: Clock, before_s: float | None) -> None:
+        self._clock = clock
+        self._before_s = before_s
+        self._began_ns = clock.monotonic_ns()
+        self._was_away = False
+
+    def away(self) -> None:
+        """It did not answer."""
+        self._was_away = True
+
+    def over(self, uptime_s: float | None) -> bool:
+        """Whether an up time is that of a device that has started since."""
+        elapsed_s = (self._clock.monotonic_ns() - self._began_ns) / 1e9
+        if uptime_s is None or uptime_s > elapsed_s:
+            return False
+        # an up time is cut to whole seconds, so one that went on may show up to a second too little
+        return self._was_away or self._before_s is None or uptime_s < self._before_s + elapsed_s - 1.0
 
 
 class Device(ABC):
@@ -246,6 +277,21 @@ class Device(ABC):
         return task.result()
 
     async def _restore(self) -> Applied | None:
+        """Try until it works: a change that was interrupted may have left the device in the middle of a restart."""
+        waited_s = 0.0
+        while True:
+            try:
+                return await self._restore_once()
+            except DeviceError as error:
+                if waited_s >= RESTORE_PATIENCE_S:
+                    raise DeviceError(
+                        f"{error}. Its settings from before are NOT restored; asiclab devices restore {self.address} "
+                        "does it once the device answers"
+                    ) from error
+            await self.sleep(RESTORE_PAUSE_S)
+            waited_s += RESTORE_PAUSE_S
+
+    async def _restore_once(self) -> Applied | None:
         async with self._changing:
             original = self.originals.get(self.address)
             if original is None:

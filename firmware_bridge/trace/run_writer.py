@@ -20,6 +20,7 @@ from firmware_bridge.trace.schema import (
     events,
     jobs,
     miners,
+    recorded_bytes,
     runs,
     settings,
     shares,
@@ -104,6 +105,10 @@ class RunWriter:
     def telemetry_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Add many readings: rows in the order of :class:`TelemetryRow`."""
         self._writer.put_block(telemetry, self, rows, None)
+
+    def recorded(self, piece: tuple[Any, ...]) -> None:
+        """Add bytes of a link: a row in the order of ``recorder.RecordedBytes``."""
+        self._writer.put(recorded_bytes, self, piece, None)
 
     def rows(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """Add rows of any event table as they stand, in the order of its columns after ``run``."""
