@@ -136,6 +136,8 @@ class Device(ABC):
     limits: ClassVar[Limits]
     work: ClassVar[Literal["stratum", "serial"]]
     """How it gets its work."""
+    unknown_hint: ClassVar[str] = ""
+    """What to say where the present settings cannot be read."""
 
     def __init__(
         self,
@@ -234,7 +236,7 @@ class Device(ABC):
             if unknown:
                 raise DeviceError(
                     f"{self.address}: its present {', '.join(unknown)} cannot be read, so it could not be restored; "
-                    "nothing was changed"
+                    f"nothing was changed{self.unknown_hint}"
                 )
             await self._refuse_when_hot()
             before = self.originals.get(self.address) or OperatingPoint()

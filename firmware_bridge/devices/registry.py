@@ -54,9 +54,7 @@ ENTRIES: dict[str, Entry] = {
         "network",
         {"api": ("api_port", int), "password": ("password", str)},
     ),
-    "bm1366": Entry(
-        f"{_PREFIX}.bm1366", "Bm1366", "serial", {"scale": ("scale", _scale), "chips": ("chips", int)}
-    ),
+    "bm1366": Entry(f"{_PREFIX}.bm1366", "Bm1366", "serial", {"scale": ("scale", _scale)}),
     "pyasic": Entry(f"{_PREFIX}.other", "PyasicMiner", "network", {}),
 }
 SCHEMES = ", ".join(f"{scheme}://" for scheme in ENTRIES)

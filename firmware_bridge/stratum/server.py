@@ -28,6 +28,7 @@ from firmware_bridge.stratum.jobs import JobFactory
 from firmware_bridge.stratum.kernel_time import enable_kernel_stamps
 from firmware_bridge.stratum.roster import Roster
 from firmware_bridge.stratum.shares import Judged, Worker
+from firmware_bridge.stratum.verify import PreparedJob
 from firmware_bridge.stratum.watch import Watch
 from firmware_bridge.trace import provenance
 from firmware_bridge.trace.replay import ShareEvent
@@ -59,6 +60,19 @@ class WriterFactory(Protocol):
         self, *, on_commit: Callable[[list[object]], None], on_failure: Callable[[TraceError], None]
     ) -> TraceWriter:
         """Open it, with the two callbacks of the bridge."""
+
+
+class ShareSource(Protocol):
+    """A miner of the run that is no Stratum connection, such as a chain behind a serial port."""
+
+    async def start(self, bridge: Bridge) -> None:
+        """Enrol, and bring shares from now on."""
+
+    async def stop(self) -> None:
+        """Bring nothing more."""
+
+    def acknowledge(self, answers: bytes, count: int) -> None:
+        """Shares of this source are durable."""
 
 
 @dataclass(slots=True)
@@ -116,6 +130,7 @@ class Bridge:
         self._watch = watch
         self._door: Door | None = None
         self._connections: dict[Connection, None] = {}  # in order of arrival
+        self._sources: list[ShareSource] = []
         self._roster: Roster
         self._stop_requested: asyncio.Event
         self._all_gone: asyncio.Event
@@ -236,6 +251,8 @@ class Bridge:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in list(self._connections):
             connection.quiet()
+        for source in self._sources:
+            await source.stop()
         try:
             await asyncio.to_thread(self._drain)
         except TraceError as error:
@@ -316,6 +333,46 @@ class Bridge:
         self.stats.miners = len(self._roster)
         return worker
 
+    # ---- sources that are no connection ------------------------------------------------------------------------------
+
+    async def attach(self, source: ShareSource) -> None:
+        """Let a source take part in the run, which has started; it is stopped with the bridge.
+
+        Raises:
+            LabError: if it cannot start.
+        """
+        self._sources.append(source)
+        await source.start(self)
+
+    def enroll_source(self, session: Any, address: str, name: str) -> Worker:
+        """Number of a source's worker in the run; ``session`` has agent, scale, extranonce1 and version mask."""
+        worker = self._roster.enroll(session, address, name, self.clock.wall_ns())
+        self.stats.miners = len(self._roster)
+        return worker
+
+    def sent_by_source(self, miner: int | None, prepared: PreparedJob) -> None:
+        """Store a job that a source was just given."""
+        self.stats.jobs += 1
+        prepared.number = self.run.job(
+            miner,
+            prepared.job,
+            sent_wall_ns=prepared.sent_wall_ns,
+            sent_monotonic_ns=prepared.sent_monotonic_ns,
+        )
+
+    def store_of_source(self, source: ShareSource, judged: Judged) -> None:
+        """Queue the rows of a source's shares."""
+        try:
+            self.run.shares(judged.rows, (source, judged))
+        except TraceError as error:
+            self.fail(error)
+
+    def source_lost(self, miner: int | None, address: str, error: LabError) -> None:
+        """A source ended by itself; the others go on."""
+        log.error("%s", error)
+        if self.failure is None:
+            self.peer_event("source-lost", "error", {"address": address, "error": str(error)}, miner)
+
     # ---- shares ------------------------------------------------------------------------------------------------------
 
     def store(self, connection: Connection, judged: Judged) -> None:
@@ -341,11 +398,11 @@ class Bridge:
             self._loop.call_soon_threadsafe(self._acknowledge, tokens)
 
     def _acknowledge(self, committed: list[object]) -> None:
-        tokens = cast("list[tuple[Connection, Judged]]", committed)
+        tokens = cast("list[tuple[Connection | ShareSource, Judged]]", committed)
         if isinstance(self.failure, TraceError):
             return
         stats = self.stats
-        answers: dict[Connection, tuple[list[bytes], int]] = {}
+        answers: dict[Connection | ShareSource, tuple[list[bytes], int]] = {}
         for connection, judged in tokens:
             stats.accepted += judged.valid
             stats.rejected += len(judged.rows) - judged.valid
@@ -362,7 +419,7 @@ class Bridge:
         if self._share_limit is not None and stats.accepted >= self._share_limit:
             self.request_stop(f"{self._share_limit} shares")
 
-    def _tell(self, tokens: list[tuple[Connection, Judged]]) -> None:
+    def _tell(self, tokens: list[tuple[Connection | ShareSource, Judged]]) -> None:
         assert self.on_share is not None
         for _, judged in tokens:
             for row, prepared in zip(judged.rows, judged.jobs, strict=True):

@@ -1,0 +1,213 @@
+"""A chain of BM1366 on a serial port as a device (``hardware.md`` §1): its clock can be set, its voltage cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from firmware_bridge.bm13xx import pll
+from firmware_bridge.bm13xx import registers as r
+from firmware_bridge.bm13xx.chain import Chain
+from firmware_bridge.bm13xx.port import SerialPort
+from firmware_bridge.devices.device import Capabilities, Capability, Device
+from firmware_bridge.devices.settings import Bound, Limits, OperatingPoint, Reading, Setting
+from firmware_bridge.devices.tap import TapFactory
+from firmware_bridge.devices.telemetry import BoardReading, Identity, Telemetry
+from firmware_bridge.errors import DeviceError
+from firmware_bridge.headers import DEFAULT_VERSION_MASK, Job
+
+FACTORY_MHZ = (400.0, 425.0, 450.0, 475.0, 485.0, 500.0, 525.0, 550.0, 575.0)
+LIMITS = Limits(
+    bounds={
+        Setting.FREQUENCY: Bound(
+            56.25, 650.0, FACTORY_MHZ, "PLL of the BM1366, hardware.md §1.7; menu of AxeOS §4.2"
+        )
+    },
+    max_temperature_c=75.0,
+)
+"""Nothing on the serial port tells the temperature: who cools the chips has to know it."""
+
+MEASURE_S = 3.0
+"""How long hashes are counted: a thousand counts of 2^32 on one chip at 485 MHz take ten seconds."""
+CLOCK_TOLERANCE = 0.015
+SETTLE_S = 0.3
+
+NO_VOLTAGE = "a regulator beside the chips sets their voltage, the serial port does not reach it"
+NO_FAN = "the serial port does not reach the fan"
+
+
+class Bm1366(Device):
+    """A chain behind one port.
+
+    Opening it sends nothing; the first question makes the chips answer in their 11-byte form and counts them.
+
+    Args:
+        address: ``bm1366:///dev/ttyUSB0``.
+        path: of the port.
+        scale: difficulty scale of an emulated chain.
+        taps: of the flight recorder.
+        **common: see :class:`Device`.
+    """
+
+    name = "bm1366"
+    limits = LIMITS
+    work = "serial"
+    unknown_hint = ": its clock was never set since it was powered; asiclab bridge --serial brings a chain up"
+
+    def __init__(
+        self, address: str, path: str, *, scale: float = 1.0, taps: TapFactory | None = None, **common: Any
+    ) -> None:
+        super().__init__(address, **common)
+        self.path = path
+        self.scale = scale
+        self._taps = taps
+        self._chain: Chain | None = None
+
+    async def chain(self) -> Chain:
+        """The chain, opened and counted.
+
+        Raises:
+            UserError: if the port cannot be opened.
+            DeviceError: if no chip answers.
+        """
+        if self._chain is None:
+            tap = self._taps(f"serial://{self.path}") if self._taps else None
+            chain = Chain(SerialPort(self.path, r.RESET_BAUD, tap=tap), sleep=self.sleep)
+            chain.start()
+            try:
+                await self._count(chain)
+            except BaseException:
+                chain.close()
+                raise
+            self._chain = chain
+        return self._chain
+
+    async def _count(self, chain: Chain) -> None:
+        """Chips that another host left at their working speed do not understand the speed after a reset."""
+        try:
+            await chain.count()
+        except DeviceError as first:
+            chain.port.set_baud(r.WORKING_BAUD)
+            chain.decoder.discard()
+            try:
+                await chain.count()
+            except DeviceError:
+                raise first from None
+
+    async def identify(self) -> Identity:
+        """Count the chips."""
+        chain = await self.chain()
+        return Identity(
+            "Bitmain",
+            "BM1366",
+            chips=chain.chips,
+            cores=r.CORES,
+            chip="BM1366",
+            serial=os.path.basename(self.path),
+        )
+
+    async def read_registers(self) -> dict[str, int]:
+        """Every register that is known, of the first chip, by its number in hex; those that answer."""
+        chain = await self.chain()
+        found: dict[str, int] = {}
+        for register in r.FACTS:
+            try:
+                answer = (await chain.read(register, 0))[0]
+            except DeviceError:
+                continue
+            found[f"{register:02X}"] = answer.value >> 16 if register == r.Register.CHIP_ID else answer.value
+        return found
+
+    async def read_telemetry(self) -> Telemetry:
+        """Clock and counters of each chip; nothing on this link tells temperature, voltage or power."""
+        chain = await self.chain()
+        clocks = await chain.read(r.Register.PLL0)
+        errors = await chain.read(r.Register.ERROR_COUNTER)
+        hashes = await chain.read(r.Register.TOTAL_HASHES)
+        frequencies = [held.frequency_mhz if (held := pll.decode(a.value)) else None for a in clocks]
+        boards = tuple(
+            BoardReading(board=number, frequency_mhz=mhz, hardware_errors=wrong.value, chips=1)
+            for number, (mhz, wrong) in enumerate(zip(frequencies, errors, strict=False))
+        )
+        known = [f for f in frequencies if f is not None]
+        raw = {
+            "chips": chain.chips,
+            "pll0": [f"{a.value:08x}" for a in clocks],
+            "error_counter": [a.value for a in errors],
+            "total_hashes": [a.value for a in hashes],
+            "link": chain.decoder.counts.to_json(),
+        }
+        return Telemetry(
+            wall_ns=self.clock.wall_ns(),
+            monotonic_ns=self.clock.monotonic_ns(),
+            frequency_mhz=sum(known) / len(known) if known else None,
+            hardware_errors=sum(a.value for a in errors),
+            boards=boards,
+            raw=json.dumps(raw),
+        )
+
+    async def read_point(self) -> OperatingPoint:
+        """The clock that the first chip's PLL makes; before any host set it there is none."""
+        return OperatingPoint(frequency_mhz=await (await self.chain()).frequency())
+
+    async def capabilities(self) -> Capabilities:
+        """The clock."""
+        await self.chain()
+        reads = frozenset({"frequency_mhz", "hardware_errors", "boards"})
+        cannot = {
+            Setting.CORE_VOLTAGE: NO_VOLTAGE,
+            Setting.FAN: NO_FAN,
+            Setting.POWER_PLAN: "a chip has no power plans",
+        }
+        return Capabilities(
+            reads, (Capability(Setting.FREQUENCY, False, "hash counter of the chips"),), cannot
+        )
+
+    async def _refuse_when_hot(self) -> None:
+        """Nothing on this link tells the temperature."""
+
+    async def _write_point(self, point: OperatingPoint) -> bool:
+        chain = await self.chain()
+        if point.frequency_mhz is not None:
+            await chain.set_frequency(point.frequency_mhz, from_mhz=await chain.frequency())
+        return False
+
+    async def _measure(self, point: OperatingPoint) -> Mapping[Setting, Reading]:
+        """The clock that the chips' own hash counters show while they hash."""
+        if point.frequency_mhz is None:
+            return {}
+        chain = await self.chain()
+        if await chain.hashes() == await self._hashes_after(chain, SETTLE_S):
+            chain.dispatch(_measuring_job(), "00000000")
+            await self.sleep(SETTLE_S)
+        began_ns, before = self.clock.monotonic_ns(), await chain.hashes()
+        after = await self._hashes_after(chain, MEASURE_S)
+        elapsed_s = (self.clock.monotonic_ns() - began_ns) / 1e9
+        what = "total hash counter / 894 small cores"
+        if after <= before or elapsed_s <= 0:
+            return {Setting.FREQUENCY: Reading(None, 0.0, what)}
+        rate = (after - before) * r.HASHES_PER_COUNT / elapsed_s
+        measured = rate / (r.SMALL_CORES * chain.chips) / 1e6
+        counts = 1.5 * chain.chips / (after - before)
+        tolerance = point.frequency_mhz * (CLOCK_TOLERANCE + counts)
+        return {Setting.FREQUENCY: Reading(round(measured, 1), tolerance, what)}
+
+    async def _hashes_after(self, chain: Chain, seconds: float) -> int:
+        await self.sleep(seconds)
+        return await chain.hashes()
+
+    async def aclose(self) -> None:
+        """Close the port."""
+        if self._chain is not None:
+            self._chain.close()
+            self._chain = None
+
+
+def _measuring_job() -> Job:
+    """Work that keeps the chips hashing; what they find is not looked at."""
+    return Job(
+        "measure", "00" * 32, "00" * 60, "00" * 60, (), "20000000", "1703a30c", "00000000", "00000000",
+        version_mask=DEFAULT_VERSION_MASK,
+    )  # fmt: skip
