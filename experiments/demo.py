@@ -140,6 +140,10 @@ def _emulator_arguments(plan: DemoPlan, model: str, pool: str, seed: int) -> lis
         SCALE,
         "--seed",
         str(seed),
+        "--api-port",  # nobody asks these two anything, and their own ports may be taken or privileged
+        "0",
+        "--http-port",
+        "0",
         "--json",
         "--db",
         plan.database,

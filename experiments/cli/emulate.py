@@ -14,20 +14,57 @@ from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
     from experiments.cli.running import Stop
+    from firmware_bridge.emulator.appliance import ApplianceConfig
     from firmware_bridge.emulator.physics import Physics
     from firmware_bridge.emulator.virtual import VirtualConfig
-    from firmware_bridge.emulator.wall_config import WallConfig, WallSummary
+    from firmware_bridge.emulator.wall_config import WallSummary
 
-MODELS = ("s9", "lv06")
+MODELS = ("s9", "lv06", "lb-box", "bm1366")
+VIRTUAL_MODELS = ("s9", "lv06")
+VIRTUAL_ONLY = ("difficulty", "mode", "job_period", "db", "shares")
+"""Options that make sense in virtual time where no pool is named."""
 DEFAULT_SHARES = 2588
 """Length of a virtual run where neither --shares nor --seconds is given: that of the recorded S9."""
 
 
 def emulate(
     ctx: typer.Context,
-    model: Annotated[str, typer.Argument(metavar="s9|lv06", help="Which miner.")],
+    model: Annotated[str, typer.Argument(metavar="s9|lv06|lb-box|bm1366", help="Which miner.")],
     pool: Annotated[
-        str | None, typer.Option("--pool", metavar="HOST:PORT", help="Pool to mine for, in wall time.")
+        str | None,
+        typer.Option(
+            "--pool", metavar="HOST:PORT", help="Pool to mine for, in wall time; a built-in one if none."
+        ),
+    ] = None,
+    bind: Annotated[
+        str | None,
+        typer.Option("--bind", metavar="ADDRESS", help="Address of its own servers, for example 127.0.0.2."),
+    ] = None,
+    http_port: Annotated[
+        int | None,
+        typer.Option(
+            "--http-port", min=0, max=65535, help="Its web page there, not on 80; 0 takes a free port."
+        ),
+    ] = None,
+    api_port: Annotated[
+        int | None,
+        typer.Option("--api-port", min=0, max=65535, help="Its API there, not on 4028; 0 takes a free port."),
+    ] = None,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count", min=1, max=128, metavar="N", help="bm1366: chips. Others: miners, one per address."
+        ),
+    ] = 1,
+    firmware: Annotated[
+        str | None,
+        typer.Option("--firmware", metavar="VERSION", help="lv06: era of its firmware, e.g. 2.15.0."),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault", metavar="NAME[=VALUE]", help="A fault of the device, repeatable; see docs/emulator.md."
+        ),
     ] = None,
     time: Annotated[
         str | None,
@@ -69,22 +106,23 @@ def emulate(
 ) -> None:
     """Emulate a miner: hash for real and return shares that verify.
 
-    With --pool it mines in wall time over TCP. Without, it runs in virtual time, thousands of times faster, and writes
-    a run into the database.
+    In wall time it is a device in the network: it opens its model's own ports and mines over TCP for a pool, or a
+    built-in one; a bm1366 opens a pseudo-terminal. In virtual time (--time virtual) it runs thousands of times faster
+    and writes a run into the database.
     """
     if model not in MODELS:
         raise UserError(f"there is no emulated miner {model!r}; the models are {', '.join(MODELS)}")
-    base = time or ("wall" if pool else "virtual")
+    base = time or _base(ctx, model, pool, (bind, http_port, api_port))
     if base not in ("virtual", "wall"):
         raise UserError(f"--time is virtual or wall, not {base!r}")
-    if base == "wall" and not pool:
-        raise UserError(
-            "--time wall mines for a pool: say which with --pool HOST:PORT (asiclab bridge is one)"
-        )
     if base == "virtual" and pool:
         raise UserError(
             "--time virtual needs no pool: its clock runs ahead of the real one, which a pool on a socket cannot "
             "follow. Leave --pool out to write a run, or mine in wall time with --time wall"
+        )
+    if base == "virtual" and model not in VIRTUAL_MODELS:
+        raise UserError(
+            f"virtual time is there for {' and '.join(VIRTUAL_MODELS)}; emulate {model} with --time wall"
         )
 
     if base == "virtual":
@@ -106,24 +144,91 @@ def emulate(
         _virtual(virtual, db, options_in_force(ctx), json)
         return
     with stoppable() as stop:
+        if model == "bm1366":
+            _serial(count, scale, seed, fault or (), seconds, stop, json)
+            return
+        from firmware_bridge.emulator.appliance import ApplianceConfig
         from firmware_bridge.emulator.effects import parse_plants
         from firmware_bridge.emulator.wall_config import WallConfig
 
-        host, port = parse_pool(pool or "")
         wall = WallConfig(
             model=model,
-            host=host,
-            port=port,
+            host="",
+            port=0,
             scale=scale,
             seconds=seconds,
             shares=shares,
             seed=seed,
             plants=parse_plants(plant or ()),
-            physics=parse_physics(physics or (), model),
+            physics=parse_physics(physics, model) if physics else None,
             user=user or None,
             password=password,
         )
-        _wall(wall, stop, json)
+        settings = ApplianceConfig(
+            wall,
+            pool=parse_pool(pool) if pool else None,
+            bind=bind or "127.0.0.1",
+            http_port=http_port,
+            api_port=api_port,
+            lenient=pool is not None and bind is None and http_port is None and api_port is None,
+            options=parse_faults(fault or ()) | ({"firmware": firmware} if firmware else {}),
+        )
+        _wall(neighbours(settings, count), stop, json)
+
+
+def _base(ctx: typer.Context, model: str, pool: str | None, network: tuple[Any, ...]) -> str:
+    """Time base where none is named: virtual where only that could be meant."""
+    if pool or model not in VIRTUAL_MODELS or any(option is not None for option in network):
+        return "wall"
+    given = [n for n in VIRTUAL_ONLY if not str(ctx.get_parameter_source(n)).endswith((".DEFAULT", "None"))]
+    return "virtual" if given else "wall"
+
+
+def parse_faults(items: Iterable[str]) -> dict[str, Any]:
+    """``NAME`` or ``NAME=VALUE`` as options of a device: switches, numbers or words."""
+    options: dict[str, Any] = {}
+    for item in items:
+        name, sign, text = item.partition("=")
+        words = {"on": True, "true": True, "off": False, "false": False}
+        value: Any = words.get(text.lower(), text) if sign else True
+        if isinstance(value, str):
+            try:
+                value = float(value)
+            except ValueError:
+                value = text
+        options[name.replace("-", "_")] = value
+    return options
+
+
+def neighbours(settings: ApplianceConfig, count: int) -> list[ApplianceConfig]:
+    """So many miners, each on the next address, with seed and user of its own.
+
+    Raises:
+        UserError: if there are not so many addresses.
+    """
+    import ipaddress
+    from dataclasses import replace
+
+    from firmware_bridge.emulator.model import get_model
+
+    if count == 1:
+        return [settings]
+    try:
+        first = ipaddress.ip_address(settings.bind)
+        addresses = [str(first + n) for n in range(count)]
+    except ValueError as error:
+        raise UserError(
+            f"--count {count} needs an address to count from: --bind 127.0.0.2 ({error})"
+        ) from None
+    user = settings.wall.user or get_model(settings.wall.model).user
+    return [
+        replace(
+            settings,
+            bind=address,
+            wall=replace(settings.wall, seed=settings.wall.seed + 1000 * n, user=f"{user}.{n + 1}"),
+        )
+        for n, address in enumerate(addresses)
+    ]
 
 
 def parse_pool(text: str) -> tuple[str, int]:
@@ -139,31 +244,103 @@ def parse_pool(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _wall(settings: WallConfig, stop: Stop, json: bool) -> None:
-    """Mine for a pool in wall time."""
+def _wall(settings: list[ApplianceConfig], stop: Stop, json: bool) -> None:
+    """Mine in wall time."""
     import asyncio
 
     from experiments.cli import output
 
-    summary = asyncio.run(_mine(settings, stop, lambda text: typer.echo(f"asiclab: {text}", err=True)))
-    if json:
-        output.emit(summary)
-    else:
+    warn = lambda text: typer.echo(f"asiclab: {text}", err=True)  # noqa: E731
+    summaries = asyncio.run(_mine(settings, stop, warn, json))
+    for summary in summaries:
+        if json:
+            continue
         refused = sum(summary.rejected.values())
         text = f"{summary.agent}: {summary.accepted} shares accepted, {refused} refused in {summary.seconds:.0f} s"
         output.console().print(f"{text} ({summary.reason})", markup=False)
-    if summary.connections == 0:
+    if json:
+        output.emit(summaries[0] if len(summaries) == 1 else {"miners": summaries})
+    if any(summary.connections == 0 for summary in summaries):
         raise typer.Exit(EXIT_CHECK_FAILED)
 
 
-async def _mine(settings: WallConfig, stop: Stop, on_warning: Callable[[str], None]) -> WallSummary:
-    from firmware_bridge.emulator.mine import mine
+async def _mine(
+    settings: list[ApplianceConfig], stop: Stop, on_warning: Callable[[str], None], json: bool
+) -> list[WallSummary]:
+    import asyncio
 
-    return await mine(
-        settings,
-        lambda miner: stop.call(lambda: miner.request_stop(f"stopped by {stop.reason}")),
-        on_warning,
-    )
+    from experiments.cli import output
+    from firmware_bridge.emulator.appliance import Appliance
+
+    appliances = [Appliance(one, on_warning) for one in settings]
+    started: list[Appliance] = []
+    try:
+        for appliance in appliances:
+            ready = await appliance.start()
+            started.append(appliance)
+            if json:
+                output.emit(ready)
+            else:
+                ports = ", ".join(f"{name} {ready['host']}:{port}" for name, port in ready["ports"].items())
+                text = f"{ready['model']}: {ports or 'no servers'}; mines for {ready['pool']}; Ctrl-C stops"
+                output.console().print(text, markup=False)
+    except BaseException:
+        for appliance in started:
+            await appliance.close()
+        raise
+    for appliance in appliances:
+        stop.call(lambda a=appliance: a.request_stop(f"stopped by {stop.reason}"))  # type: ignore[misc]
+    tasks = [asyncio.ensure_future(appliance.serve()) for appliance in appliances]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    if any(task.exception() is not None for task in done):
+        for appliance in appliances:
+            appliance.request_stop("another one failed")
+    return list(await asyncio.gather(*tasks))
+
+
+def _serial(
+    chips: int,
+    scale: float | None,
+    seed: int,
+    faults: Iterable[str],
+    seconds: float | None,
+    stop: Stop,
+    json: bool,
+) -> None:
+    """An emulated chain behind a pseudo-terminal."""
+    import threading
+    from dataclasses import fields
+
+    from experiments.cli import output
+    from firmware_bridge.emulator.bm1366 import Bm1366, Bm1366Config
+    from firmware_bridge.emulator.wall_config import DEFAULT_SCALE
+
+    options = parse_faults(faults)
+    known = {f.name for f in fields(Bm1366Config)} - {"chips", "scale", "seed"}
+    if unknown := sorted(options.keys() - known):
+        raise UserError(f"--fault {unknown[0]}: an emulated bm1366 has {', '.join(sorted(known))}")
+    used = DEFAULT_SCALE if scale is None else scale
+    chain = Bm1366(Bm1366Config(chips=chips, scale=used, seed=seed, **options))
+    ended = threading.Event()
+    path = chain.start()
+    stop.call(ended.set)
+    url = f"bm1366://{path}?scale={used!r}"
+    if json:
+        output.emit(
+            {"ready": True, "model": "bm1366", "path": path, "chips": chips, "scale": used, "url": url}
+        )
+    else:
+        output.console().print(
+            f"{chips} BM1366 at {path}, difficulty scale {used!r}; Ctrl-C stops", markup=False
+        )
+    ended.wait(seconds)
+    summary = chain.stop(f"stopped by {stop.reason}" if stop.reason else f"{seconds:g} s are over")
+    if json:
+        output.emit(summary)
+    else:
+        output.console().print(
+            f"{summary.jobs} jobs, {summary.nonces} nonces ({summary.reason})", markup=False
+        )
 
 
 def _virtual(settings: VirtualConfig, db: str, in_force: dict[str, Any], json: bool) -> None:

@@ -21,12 +21,12 @@ import numpy as np
 from firmware_bridge.clock import Clock, SystemClock
 from firmware_bridge.emulator.builtin_pool import BuiltinPool
 from firmware_bridge.emulator.machine import Counts, Machine
+from firmware_bridge.emulator.mine import mine
 from firmware_bridge.emulator.model import get_model
 from firmware_bridge.emulator.physics import Physics
 from firmware_bridge.emulator.wall import WallMiner
 from firmware_bridge.emulator.wall_config import WallConfig, WallSummary
 from firmware_bridge.errors import UserError
-from firmware_bridge.stratum.client import ForeignPoolError
 
 BUILTIN_SCALE = 2.0**-24
 """Difficulty scale for the built-in pool: hashing goes on, and leaves the CPU to others."""
@@ -151,7 +151,7 @@ class Appliance:
         try:
             await self._listen()
         except BaseException:
-            await self._close()
+            await self.close()
             raise
         return {
             "ready": True,
@@ -187,7 +187,7 @@ class Appliance:
                 self._wished.clear()
                 await self._carry_out(wish)
         finally:
-            await self._close()
+            await self.close()
         return self._summary()
 
     def request_stop(self, reason: str = "asked to stop") -> None:
@@ -200,7 +200,8 @@ class Appliance:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._wished.set)
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Let go of every port; :meth:`serve` does it at its end."""
         for server, _ in self.face.servers().values():
             await server.stop()
         if self._builtin is not None:
@@ -278,30 +279,22 @@ class Appliance:
         return self.config.bind if usable else None
 
     async def _mine(self, left_s: float | None) -> WallSummary:
-        config = self._wall_config(left_s)
-        try:
-            return await self._run(config)
-        except ForeignPoolError:
-            if config.scale is not None:
-                raise
-        self._warn("this pool knows no difficulty scales: mining for it at scale 1, as any miner does")
-        return await self._run(replace(config, scale=1.0))
-
-    async def _run(self, config: WallConfig) -> WallSummary:
-        self._miner = WallMiner(config, self._warn)
-        if self._reason is not None:
-            self._miner.request_stop(self._reason)
-        mining = asyncio.ensure_future(self._miner.run())
+        mining = asyncio.ensure_future(mine(self._wall_config(left_s), self._took_over, self._warn))
         wishing = asyncio.ensure_future(self._wished.wait())
         try:
             await asyncio.wait({mining, wishing}, return_when=asyncio.FIRST_COMPLETED)
-            if not mining.done():
-                self._miner.request_stop(self._reason or f"the device {self._wish}s")
+            if not mining.done() and self._miner is not None:
+                self._miner.request_stop(self._reason or f"the device takes up another {self._wish}")
             return await mining
         finally:
             for task in (mining, wishing):
                 task.cancel()
             await asyncio.gather(mining, wishing, return_exceptions=True)
+
+    def _took_over(self, miner: WallMiner) -> None:
+        self._miner = miner
+        if self._reason is not None or self._wished.is_set():
+            miner.request_stop(self._reason or "the device changes")
 
     def _changed(self, wish: str) -> None:
         if self._wish != "restart":

@@ -91,6 +91,7 @@ def test_emulated_miner_mines_for_the_bridge_until_it_is_asked_to_stop(lab, mode
         # an S9 that loads its previous job again would send shares twice, and rightly be refused
         arguments = ("--scale", SCALE, "--shares", wanted, "--physics", "duplicates=off", "--json")
         with lab.process("emulate", model, "--pool", pool, *arguments) as miner:
+            assert first_line(miner)["model"] == model
             end = last_line(miner, timeout=START_S)
         assert end["accepted"] >= wanted
         assert end["rejected"] == {}
@@ -134,6 +135,7 @@ def test_emulator_in_wall_time_stops_on_a_signal(lab) -> None:
         ready = first_line(bridge)
         pool = f"{ready['host']}:{ready['port']}"
         with lab.process("emulate", "s9", "--pool", pool, "--scale", SCALE, "--json") as miner:
+            assert first_line(miner)["pool"] == pool
             deadline = time.monotonic() + START_S
             while reader(lab.folder).dicts(1, "miners") == [] and time.monotonic() < deadline:
                 time.sleep(0.1)
@@ -160,6 +162,7 @@ def test_no_export_holds_a_password(lab) -> None:
         pool = f"{ready['host']}:{ready['port']}"
         arguments = ("--scale", SCALE, "--shares", 4, "--password", SECRET)
         with lab.process("emulate", "s9", "--pool", pool, *arguments, "--json") as miner:
+            assert first_line(miner)["ready"]
             assert last_line(miner, timeout=START_S)["accepted"] >= 4
         bridge.send_signal(signal.SIGTERM)
         last_line(bridge)
