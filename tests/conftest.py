@@ -6,8 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+# Equal inputs on every machine, and no verdict that hangs on how busy it is; ASICLAB_HYPOTHESIS=search draws anew.
+settings.register_profile(
+    "equal", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("ASICLAB_HYPOTHESIS", "equal"))
 
 
 @pytest.fixture(scope="session")

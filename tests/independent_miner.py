@@ -55,7 +55,7 @@ class Miner:
     hashes: int = 0
 
     def __post_init__(self) -> None:
-        self._socket = socket.create_connection((self.host, self.port), timeout=10)
+        self._socket = socket.create_connection((self.host, self.port), timeout=60)
         self._rest = b""
         self._waiting: dict[int, Found] = {}
         self._results: dict[int, Any] = {}
@@ -84,7 +84,7 @@ class Miner:
 
     def _ask(self, method: str, params: list[Any]) -> Any:
         number = self._send(method, params)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while number not in self._results:
             assert time.monotonic() < deadline, f"no answer to {method}"
             self._listen(0.1)
@@ -126,7 +126,7 @@ class Miner:
             self._listen(0.1)
         while time.monotonic() < end and (shares is None or len(self.found) < shares):
             self._mine_one_extranonce2(self.work, end, shares)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while self._waiting and time.monotonic() < end:
             self._listen(0.1)
 

@@ -31,7 +31,7 @@ def bridge(folder: Path, *options: str) -> Iterator[dict[str, Any]]:
         assert ready["ready"] is True
         yield ready
         process.send_signal(signal.SIGTERM)
-        last, _ = process.communicate(timeout=30)
+        last, _ = process.communicate(timeout=120)
         assert process.returncode == 0
         assert json.loads(last.splitlines()[-1])["run"] == ready["run"]
     finally:
@@ -76,7 +76,7 @@ def test_every_share_of_an_independent_miner_is_accepted_and_logged(
     tmp_path: Path, mode: str, roll_versions: bool
 ) -> None:
     options = ("--difficulty", "0.00002", "--mode", mode, "--job-period", "1")
-    miner = mine(tmp_path, *options, roll_versions=roll_versions, seconds=30, shares=12)
+    miner = mine(tmp_path, *options, roll_versions=roll_versions, seconds=120, shares=12)
     assert len(miner.found) >= 12
     assert {len(share.params) for share in miner.found} == {6 if roll_versions else 5}
     check(miner, stored(tmp_path))
@@ -88,5 +88,7 @@ def test_every_share_of_an_independent_miner_is_accepted_and_logged(
 def test_an_independent_miner_for_a_minute(tmp_path: Path) -> None:
     options = ("--difficulty", "0.0001", "--job-period", "10")
     miner = mine(tmp_path, *options, roll_versions=False, seconds=60, shares=None)
-    assert len(miner.found) > 20
+    expected = miner.hashes / (2**32 * 0.0001)  # a fair hash, however fast this machine
+    assert len(miner.found) == pytest.approx(expected, abs=5 * expected**0.5 + 3)
+    assert len(miner.found) >= 3
     check(miner, stored(tmp_path))

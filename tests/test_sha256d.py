@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -135,21 +136,23 @@ def test_sha256d_words_pads_every_length_as_hashlib_does(length: int) -> None:
 
 
 def test_one_core_is_at_least_five_times_hashlib() -> None:
-    """The aim of the benchmark, held here with room to spare, best of three each."""
+    """The aim of the benchmark; measured in turns, and again while others keep this machine busy."""
     header = random.Random(3).randbytes(76)
     sha256d.scan(header, 0, 1000, 1)
 
-    def seconds(run: object, n: int) -> float:
-        best = float("inf")
-        for _ in range(3):
-            start = time.perf_counter()
-            run(n)  # type: ignore[operator]
-            best = min(best, (time.perf_counter() - start) / n)
-        return best
+    def seconds(run: Callable[[int], object], n: int) -> float:
+        start = time.perf_counter()
+        run(n)
+        return (time.perf_counter() - start) / n
 
     def by_hashlib(n: int) -> None:
         for i in range(n):
             hashlib.sha256(hashlib.sha256(header + i.to_bytes(4, "little")).digest()).digest()
 
-    ours = seconds(lambda n: sha256d.scan(header, 0, n, 1), 500_000)
-    assert seconds(by_hashlib, 20_000) / ours >= 5
+    ours = theirs = float("inf")
+    for _ in range(30):
+        ours = min(ours, seconds(lambda n: sha256d.scan(header, 0, n, 1), 200_000))
+        theirs = min(theirs, seconds(by_hashlib, 10_000))
+        if theirs / ours >= 5:
+            return
+    pytest.fail(f"{theirs / ours:.2f} times hashlib")

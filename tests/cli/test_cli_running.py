@@ -17,7 +17,8 @@ from experiments.demo import DemoPlan, Progress, _is_enough
 from firmware_bridge.trace.reader import TraceReader
 
 SCALE = "2^-24"
-START_S = 60
+START_S = 150
+"""How long a test waits for a process that has to start, and perhaps to compile its kernels, on a busy machine."""
 
 
 def first_line(child: subprocess.Popen[str]) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def first_line(child: subprocess.Popen[str]) -> dict[str, Any]:
     return value
 
 
-def last_line(child: subprocess.Popen[str], timeout: float = 30) -> dict[str, Any]:
+def last_line(child: subprocess.Popen[str], timeout: float = START_S) -> dict[str, Any]:
     out, err = child.communicate(timeout=timeout)
     assert child.returncode == 0, err
     lines = out.splitlines()
@@ -49,7 +50,7 @@ def test_bridge_says_when_it_listens_and_stops_cleanly(lab, how: signal.Signals)
         ready = first_line(child)
         assert ready["ready"] is True
         assert ready["host"] == "127.0.0.1"
-        with socket.create_connection((ready["host"], ready["port"]), timeout=5):
+        with socket.create_connection((ready["host"], ready["port"]), timeout=START_S):
             child.send_signal(how)
             end = last_line(child)
     assert end["run"] == ready["run"]
@@ -65,7 +66,7 @@ def test_bridge_says_when_it_listens_and_stops_cleanly(lab, how: signal.Signals)
 def test_bridge_ends_by_itself_after_seconds(lab) -> None:
     with lab.process("bridge", "--port", 0, "--seconds", 0.3, "--json") as child:
         first_line(child)
-        assert last_line(child)["seconds"] < 10
+        assert last_line(child)["reason"] == "0.3 s"
 
 
 def test_port_in_use_is_a_user_error(lab) -> None:
@@ -120,11 +121,11 @@ def test_miner_of_another_scale_is_told_so(lab) -> None:
 
 
 def test_pool_that_is_not_there_is_a_user_error(lab) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with lab.process("emulate", "s9", "--pool", f"127.0.0.1:{port}") as miner:
-        _, err = miner.communicate(timeout=START_S)
+    with socket.socket() as mute:  # bound, so that nobody else takes the port, and never listening
+        mute.bind(("127.0.0.1", 0))
+        port = mute.getsockname()[1]
+        with lab.process("emulate", "s9", "--pool", f"127.0.0.1:{port}") as miner:
+            _, err = miner.communicate(timeout=START_S)
     assert miner.returncode == 2
     assert str(port) in err
     assert "Traceback" not in err
@@ -137,17 +138,20 @@ def test_emulator_in_wall_time_stops_on_a_signal(lab) -> None:
         with lab.process("emulate", "s9", "--pool", pool, "--scale", SCALE, "--json") as miner:
             assert first_line(miner)["pool"] == pool
             deadline = time.monotonic() + START_S
-            while reader(lab.folder).dicts(1, "miners") == [] and time.monotonic() < deadline:
+            while reader(lab.folder).dicts(1, "miners") == []:
+                assert time.monotonic() < deadline
                 time.sleep(0.1)
             miner.send_signal(signal.SIGINT)
             assert "SIGINT" in last_line(miner)["reason"]
 
 
 def test_replay_in_recorded_time_stops_on_a_signal(with_excerpt) -> None:
-    with with_excerpt.process("replay", "latest", "--speed", 0.01, "--json") as child:
-        time.sleep(3)
+    with with_excerpt.process("replay", "latest", "--speed", 0.01, "--events", "--json") as child:
+        assert first_line(child)["nonce"] == "8b7746ab"
         child.send_signal(signal.SIGTERM)
-        end = last_line(child)
+        out, err = child.communicate(timeout=START_S)
+    assert child.returncode == 0, err
+    end = json.loads(out.splitlines()[-1])
     assert not end["complete"]
     assert end["shares"] < 300
 
@@ -184,12 +188,14 @@ def test_no_export_holds_a_password(lab) -> None:
 def test_demo_in_short(lab) -> None:
     begin = time.monotonic()
     with lab.process("demo", "--out", "out", "--seed", 3, "--shares", 60, "--seconds", 40, "--json") as child:
-        out, err = child.communicate(timeout=170)
+        out, err = child.communicate(timeout=240)
     assert child.returncode == 0, err
     ready, end = (json.loads(line) for line in out.splitlines())
     assert ready["ready"] is True
     assert end["run"] == ready["run"]
-    assert time.monotonic() - begin < 150
+    assert (
+        time.monotonic() - begin < 40 + 23 + 120
+    )  # gathering, its grace, and all the rest with a cold cache
     folder = lab.folder / "out"
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["run"] == end["run"]
@@ -226,15 +232,24 @@ def test_demo_waits_for_enough_shares_but_not_forever() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.xdist_group("timing")
 def test_demo_at_full_size(lab) -> None:
-    begin = time.monotonic()
-    with lab.process("demo", "--out", "out", "--seed", 1, "--json") as child:
-        out, err = child.communicate(timeout=240)
-    assert child.returncode == 0, err
-    assert time.monotonic() - begin < 180
-    end = json.loads(out.splitlines()[-1])
-    summary = json.loads((lab.folder / "out" / "summary.json").read_text())
-    s9 = next(miner for miner in summary["miners"].values() if miner["model"] == "s9")
-    assert s9["shares"] >= 500
-    assert end["verdict"]["code"] == "consistent", end["verdict"]["text"]
+    """Its verdict is a test at 5 % on shares that no seed fixes: three runs may deviate by chance once in 8,000."""
+    codes = []
+    for seed in (1, 2, 3):
+        begin = time.monotonic()
+        with lab.process("demo", "--out", f"out{seed}", "--seed", seed, "--json") as child:
+            out, err = child.communicate(timeout=240)
+        assert child.returncode == 0, err
+        assert time.monotonic() - begin < 180
+        verdict = json.loads(out.splitlines()[-1])["verdict"]
+        summary = json.loads((lab.folder / f"out{seed}" / "summary.json").read_text())
+        s9 = next(miner for miner in summary["miners"].values() if miner["model"] == "s9")
+        assert s9["shares"] >= 500
+        codes.append(f"{verdict['code']}: {verdict['text']}")
+        if verdict["code"] == "consistent":
+            return
+        assert verdict["code"] == "deviates", "so many shares tell something"
+        assert verdict["p_value"] > 1e-5, "not by chance"
+    pytest.fail("\n".join(codes))

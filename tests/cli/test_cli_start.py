@@ -41,10 +41,14 @@ def wall_s(project: Path, *arguments: str) -> float:
 
 @pytest.mark.xdist_group("timing")
 def test_help_starts_fast(project: Path) -> None:
-    """Under 0.3 s, or, on a machine that cannot even start Python in 0.03 s, that much slower."""
-    bare = min(wall_s(project, "-c", "pass") for _ in range(5))
-    ours = min(wall_s(project, "-m", "experiments.cli", "--help") for _ in range(7))
-    assert ours < max(0.3, 10 * bare), f"--help took {ours:.3f} s, bare Python {bare:.3f} s"
+    """Under 0.3 s, or, on a machine that cannot even start Python in 0.03 s, that much slower; the best of many."""
+    ours = bare = float("inf")
+    for _ in range(40):
+        ours = min(ours, wall_s(project, "-m", "experiments.cli", "--help"))
+        if ours < 0.3:
+            return
+        bare = min(bare, wall_s(project, "-c", "pass"))
+    assert ours < 10 * bare, f"--help took {ours:.3f} s, bare Python {bare:.3f} s"
 
 
 def test_help_imports_nothing_heavy(project: Path) -> None:

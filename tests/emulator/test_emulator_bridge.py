@@ -20,7 +20,7 @@ SCALE = 2.0**-26
 async def test_an_s9_mines_for_the_bridge(tmp_path: Path, mode: str) -> None:
     async with running_bridge(tmp_path, mode=mode, difficulty=256.0) as (_, port):
         summary = await WallMiner(
-            WallConfig("s9", "127.0.0.1", port, scale=SCALE, seconds=30.0, shares=20)
+            WallConfig("s9", "127.0.0.1", port, scale=SCALE, seconds=120.0, shares=20)
         ).run()
     assert summary.accepted >= 20
     shares = rows(tmp_path, "SELECT * FROM shares")
@@ -36,7 +36,7 @@ async def test_an_lv06_mines_for_the_bridge(tmp_path: Path) -> None:
     fast = replace(Physics.of("lv06"), hash_rate_ths=14.0)
     async with running_bridge(tmp_path, mode="stream", difficulty=300.0) as (_, port):
         summary = await WallMiner(
-            WallConfig("lv06", "127.0.0.1", port, scale=SCALE, seconds=30.0, shares=15, physics=fast)
+            WallConfig("lv06", "127.0.0.1", port, scale=SCALE, seconds=120.0, shares=15, physics=fast)
         ).run()
     assert summary.accepted >= 15
     assert summary.rejected == {}
@@ -46,5 +46,5 @@ async def test_an_lv06_mines_for_the_bridge(tmp_path: Path) -> None:
 async def test_scales_that_disagree_end_with_an_error_that_says_so(tmp_path: Path) -> None:
     async with running_bridge(tmp_path, scale=2.0**-10, difficulty=256.0) as (_, port):
         with pytest.raises(UserError, match=r"scale=2\^-26.*scale=2\^-10.*--scale"):
-            await WallMiner(WallConfig("s9", "127.0.0.1", port, scale=SCALE, seconds=10.0)).run()
+            await WallMiner(WallConfig("s9", "127.0.0.1", port, scale=SCALE, seconds=60.0)).run()
     assert rows(tmp_path, "SELECT * FROM shares") == []

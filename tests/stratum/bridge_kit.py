@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from firmware_bridge.stratum.server import Bridge
 from firmware_bridge.trace.writer import TraceWriter
 
 EVERY_HASH = 1e-10  # below 2.33e-10 each hash is a share
+PATIENCE_S = 60.0
+"""How long a test waits for what must come: only a bridge that is broken makes anyone wait so long."""
 
 
 def db_url(folder: Path) -> str:
@@ -41,6 +43,17 @@ async def running_bridge(folder: Path, **options: Any) -> AsyncIterator[tuple[Br
         yield bridge, port
     finally:
         await bridge.stop()
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Let the event loop go on until something holds.
+
+    Raises:
+        TimeoutError: if it never does.
+    """
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - conditions of every kind
+            await asyncio.sleep(0.002)
 
 
 def rows(folder: Path, query: str, *parameters: Any) -> list[sqlite3.Row]:
@@ -83,7 +96,7 @@ class RawMiner:
         self.send_raw(json.dumps({"id": id, "method": method, "params": params}).encode() + b"\n")
         return id
 
-    async def read(self, timeout: float = 5.0) -> dict[str, Any]:
+    async def read(self, timeout: float = PATIENCE_S) -> dict[str, Any]:
         """The next line; EOFError when the server has hung up."""
         line = await asyncio.wait_for(self.reader.readline(), timeout)
         if not line:
@@ -116,7 +129,7 @@ class RawMiner:
     async def submit(self, nonce: int, **options: Any) -> dict[str, Any]:
         return await self.ask("mining.submit", self.share(nonce, **options))
 
-    async def until_closed(self, timeout: float = 5.0) -> list[dict[str, Any]]:
+    async def until_closed(self, timeout: float = PATIENCE_S) -> list[dict[str, Any]]:
         """Everything the server still says until it hangs up."""
         before = len(self.lines)
         try:

