@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,6 +65,38 @@ def bridge(
     version_mask: Annotated[
         str, typer.Option("--version-mask", metavar="HEX", help="Version bits that miners may roll (BIP310).")
     ] = "1fffe000",
+    serial: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--serial",
+            metavar="PORT",
+            help="Mine with the BM1366 chain on this serial port too, repeatable; bm1366:///dev/ttyUSB0?scale=S works.",
+        ),
+    ] = None,
+    frequency: Annotated[
+        float | None,
+        typer.Option(
+            "--frequency", metavar="MHZ", help="Clock of the serial chains; by default the one they have."
+        ),
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device", metavar="URL", help="Store this device's telemetry too, repeatable: lv06://HOST."
+        ),
+    ] = None,
+    device_period: Annotated[
+        float, typer.Option("--device-period", metavar="S", min=0.1, help="Between two readings of a device.")
+    ] = 3.0,
+    algorithm: Annotated[
+        str,
+        typer.Option(
+            "--algorithm", metavar="auto|sha256d|lbry", help="auto: LBRY for miners that are known for it."
+        ),
+    ] = "auto",
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep the bytes of every link in the run, secrets replaced.")
+    ] = False,
     keep_secrets: Annotated[
         bool, typer.Option("--keep-secrets", help="Store passwords as they come instead of a placeholder.")
     ] = False,
@@ -99,12 +131,16 @@ def bridge(
             version_mask=_hex(version_mask, "--version-mask"),
             max_clients=max_clients,
             keep_secrets=keep_secrets,
+            record=record,
         )
+        attached = _Attached(tuple(serial or ()), frequency, tuple(device or ()), device_period)
         used_seed = secrets.randbits(63) if seed is None else seed
-        record = RunRecord(
+        run_record = RunRecord(
             kind="live", source="bridge", seeds={"jobs": used_seed}, config={"cli": options_in_force(ctx)}
         )
-        status = asyncio.run(_serve(settings, db, synchronous, record, (seconds, shares), stop, json))
+        status = asyncio.run(
+            _serve(settings, attached, db, synchronous, run_record, (seconds, shares), stop, json)
+        )
     if status != "success":
         raise typer.Exit(EXIT_CHECK_FAILED)
 
@@ -116,8 +152,57 @@ def _hex(text: str, option: str) -> int:
         raise UserError(f"{option} is up to 8 hex digits, not {text!r}") from error
 
 
+@dataclass(frozen=True)
+class _Attached:
+    """What takes part in the run besides Stratum miners."""
+
+    serial: tuple[str, ...]
+    frequency_mhz: float | None
+    devices: tuple[str, ...]
+    period_s: float
+
+
+async def _attach(server: Bridge, attached: _Attached, settings: BridgeConfig) -> None:
+    """Open and start chains and pollers.
+
+    Raises:
+        LabError: if one cannot be opened; the bridge is to be stopped then.
+    """
+    from urllib.parse import parse_qs, urlsplit
+
+    from experiments.cli.options import parse_scale
+    from firmware_bridge.devices.registry import open_device
+    from firmware_bridge.telemetry.poll import DevicePoller
+
+    for number, place in enumerate(attached.serial, 1):
+        from firmware_bridge.bm13xx.miner import SerialMiner, SerialMinerConfig
+        from firmware_bridge.bm13xx.port import SerialPort
+        from firmware_bridge.devices.bm1366 import LIMITS
+        from firmware_bridge.devices.settings import OperatingPoint
+
+        parts = urlsplit(place if "://" in place else f"bm1366://{place}")
+        named = parse_qs(parts.query).get("scale", [None])[0]
+        scale = settings.scale if named is None else parse_scale(named)
+        if attached.frequency_mhz is not None:
+            LIMITS.check("bm1366", OperatingPoint(frequency_mhz=attached.frequency_mhz))
+        if settings.difficulty < 1.0:
+            raise UserError(
+                f"--difficulty {settings.difficulty:g}: a BM1366 reports from 1 on; give 1 or more with --serial"
+            )
+        tap = server.recorder(f"serial://{parts.path}") if server.recorder else None
+        name = "bm1366" if len(attached.serial) == 1 else f"bm1366.{number}"
+        config = SerialMinerConfig(
+            name, attached.frequency_mhz, settings.difficulty, 1.0 if scale is None else scale
+        )
+        await server.attach(SerialMiner(SerialPort(parts.path, tap=tap), config))
+    for url in attached.devices:
+        device = await open_device(url, taps=server.recorder, clock=server.clock)
+        await server.attach(DevicePoller(device, period_s=attached.period_s))
+
+
 async def _serve(
     settings: BridgeConfig,
+    attached: _Attached,
     db: str,
     synchronous: str,
     record: RunRecord,
@@ -143,6 +228,12 @@ async def _serve(
     loop = asyncio.get_running_loop()
     begin = loop.time()
     stop.call(lambda: loop.call_soon_threadsafe(server.request_stop, f"stopped by {stop.reason}"))
+    try:
+        await _attach(server, attached, settings)
+    except BaseException as error:
+        server.request_stop(str(error), "fail")
+        await server.stop()
+        raise
     if json:
         output.emit({"ready": True, "host": host, "port": port, "run": run})
     else:

@@ -22,12 +22,13 @@ from firmware_bridge.stratum.dispatch import DispatchContext, JobPolicy, JobSymb
 from firmware_bridge.stratum.shares import ShareDesk, Worker
 from firmware_bridge.stratum.verify import PreparedJob
 from firmware_bridge.stratum.wire import SubmitLine
+from firmware_bridge.trace.schema import TelemetryRow
 
 if TYPE_CHECKING:
     from firmware_bridge.stratum.server import Bridge
 
 AGENT = "bm1366 over serial"
-COUNTERS_EVERY_S = 60.0
+COUNTERS_EVERY_S = 30.0
 """Time between two looks at the chips' own counters."""
 
 
@@ -85,6 +86,7 @@ class SerialMiner:
         self._watch: asyncio.Task[None] | None = None
         self._sent = 0
         self._before_mhz: float | None = None
+        self._counted: tuple[int, int] | None = None
 
     # ---- life ----
 
@@ -112,6 +114,7 @@ class SerialMiner:
         detail = {"chips": chips, "frequency_mhz": await chain.frequency(), "before_mhz": self._before_mhz}
         bridge.run.event("chain", "info", {"port": self.address, **detail}, miner=self.miner)
         self._dispatch()
+        await self._write_counters()
         self._watch = asyncio.get_running_loop().create_task(self._look_at_counters())
 
     async def stop(self) -> None:
@@ -239,9 +242,15 @@ class SerialMiner:
         assert self._bridge is not None
         chain = self.chain
         link = chain.decoder.counts.to_json() | chain.counts.to_json()
-        detail = {
-            "link": link,
-            "hashes": await chain.hashes() * r.HASHES_PER_COUNT,
-            "errors": await chain.errors(),
-        }
+        hashes, now_ns = await chain.hashes() * r.HASHES_PER_COUNT, self._bridge.clock.monotonic_ns()
+        detail = {"link": link, "hashes": hashes, "errors": await chain.errors()}
         self._bridge.run.event("chain-counters", "info", detail, miner=self.miner)
+        rate_ghs = None
+        if self._counted is not None and now_ns > self._counted[1] and hashes >= self._counted[0]:
+            rate_ghs = (hashes - self._counted[0]) / (now_ns - self._counted[1])  # a hash per ns is a GH/s
+        self._counted = (hashes, now_ns)
+        wall_ns, frequency_mhz = self._bridge.clock.wall_ns(), await chain.frequency()
+        reading = TelemetryRow(
+            self.miner, wall_ns, now_ns, frequency_mhz=frequency_mhz, hash_rate_ghs=rate_ghs
+        )
+        self._bridge.run.telemetry(reading)

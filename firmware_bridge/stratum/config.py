@@ -41,6 +41,7 @@ class BridgeConfig:
         line_timeout_s: seconds an unfinished line may take.
         write_timeout_s: seconds a client may leave unread what it was sent.
         keep_secrets: store passwords instead of a placeholder.
+        record: store the bytes of each connection as well, secrets replaced.
     """
 
     host: str = "127.0.0.1"
@@ -63,6 +64,7 @@ class BridgeConfig:
     line_timeout_s: float = 10.0
     write_timeout_s: float = 30.0
     keep_secrets: bool = False
+    record: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in ("stream", "swh"):

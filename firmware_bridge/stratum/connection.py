@@ -40,6 +40,8 @@ class Connection:
         )
         self._transport = StampedTransport(self._loop, sock, bridge.clock, self._received, self._closed)
         self.stamps = self._transport.stamps
+        self._tap = None if bridge.recorder is None else bridge.recorder(f"stratum://{address}")
+        self._write = self._transport.write if self._tap is None else self._recorded
         now = self._loop.time()
         self.opened = now
         self._sent = now
@@ -58,7 +60,16 @@ class Connection:
         """Begin to read."""
         self._transport.start()
 
+    def _recorded(self, data: bytes) -> None:
+        """Send, and show it to the flight recorder."""
+        if self._tap is not None and not self._transport.closed:
+            self._tap.sent(data)
+        self._transport.write(data)
+
     def _received(self, data: bytes, stamp: Stamp) -> None:
+        if self._tap is not None:
+            kernel_ns, monotonic_ns, wall_ns = stamp
+            self._tap.received(data, kernel_ns=kernel_ns, monotonic_ns=monotonic_ns, wall_ns=wall_ns)
         session = self.session
         try:
             session.receive(data, stamp)
@@ -82,7 +93,7 @@ class Connection:
     def acknowledge(self, answers: bytes, count: int) -> None:
         """Send answers whose shares are durable, and go on with what waited for them."""
         if answers:
-            self._transport.write(answers)
+            self._write(answers)
         intake = self.session.intake
         blocked = intake.blocked
         try:
@@ -131,6 +142,8 @@ class Connection:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._tap is not None:
+            self._tap.close()
         self._bridge.lost(self, self._dropping or reason)
 
     def _job_time(self) -> None:
@@ -150,7 +163,7 @@ class Connection:
     def send(self, data: bytes) -> None:
         """Send now."""
         self._sent = self._loop.time()
-        self._transport.write(data)
+        self._write(data)
 
     def store(self, judged: Judged) -> None:
         """Queue rows; their answers go out once they are durable."""

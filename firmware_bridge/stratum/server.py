@@ -31,6 +31,7 @@ from firmware_bridge.stratum.shares import Judged, Worker
 from firmware_bridge.stratum.verify import PreparedJob
 from firmware_bridge.stratum.watch import Watch
 from firmware_bridge.trace import provenance
+from firmware_bridge.trace.recorder import Recorder
 from firmware_bridge.trace.replay import ShareEvent
 from firmware_bridge.trace.schema import RunRecord, ShareRow
 
@@ -62,14 +63,18 @@ class WriterFactory(Protocol):
         """Open it, with the two callbacks of the bridge."""
 
 
-class ShareSource(Protocol):
-    """A miner of the run that is no Stratum connection, such as a chain behind a serial port."""
+class Companion(Protocol):
+    """Something else that takes part in the run: a poller of telemetry, or a source of shares."""
 
     async def start(self, bridge: Bridge) -> None:
-        """Enrol, and bring shares from now on."""
+        """Take part from now on."""
 
     async def stop(self) -> None:
         """Bring nothing more."""
+
+
+class ShareSource(Companion, Protocol):
+    """A miner of the run that is no Stratum connection, such as a chain behind a serial port."""
 
     def acknowledge(self, answers: bytes, count: int) -> None:
         """Shares of this source are durable."""
@@ -130,7 +135,8 @@ class Bridge:
         self._watch = watch
         self._door: Door | None = None
         self._connections: dict[Connection, None] = {}  # in order of arrival
-        self._sources: list[ShareSource] = []
+        self._sources: list[Companion] = []
+        self.recorder: Recorder | None = None
         self._roster: Roster
         self._stop_requested: asyncio.Event
         self._all_gone: asyncio.Event
@@ -193,6 +199,8 @@ class Bridge:
         except BaseException:
             self._writer.close()
             raise
+        if self.config.record:
+            self.recorder = Recorder(self.run.recorded, self.clock, keep_secrets=self.config.keep_secrets)
 
     async def serve(self, seconds: float | None = None, shares: int | None = None) -> str:
         """Serve until a limit, :meth:`request_stop` or a failure; then stop.
@@ -335,8 +343,13 @@ class Bridge:
 
     # ---- sources that are no connection ------------------------------------------------------------------------------
 
-    async def attach(self, source: ShareSource) -> None:
-        """Let a source take part in the run, which has started; it is stopped with the bridge.
+    def miners_at(self, host: str) -> list[int]:
+        """Numbers of the miners that are connected from an address."""
+        places = ((c.miner, c.address.rpartition(":")[0].strip("[]")) for c in self._connections)
+        return sorted({number for number, place in places if number is not None and place == host})
+
+    async def attach(self, source: Companion) -> None:
+        """Let something take part in the run, which has started; it is stopped with the bridge.
 
         Raises:
             LabError: if it cannot start.

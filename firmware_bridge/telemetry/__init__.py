@@ -1,0 +1,1 @@
+"""Readings of devices on their way into a run."""

@@ -1,0 +1,121 @@
+"""Ask a device for its telemetry on a period, and store it in a run beside the shares of the same miner."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from firmware_bridge.devices.device import Device, Sleep
+from firmware_bridge.devices.telemetry import Telemetry
+from firmware_bridge.errors import LabError, TraceError
+from firmware_bridge.trace.schema import MinerRow
+
+if TYPE_CHECKING:
+    from firmware_bridge.stratum.server import Bridge
+
+PERIOD_S = 3.0
+LONGEST_PAUSE_S = 60.0
+PATIENCE_READINGS = 4
+"""Readings that wait for the device to appear as a Stratum miner, before it gets a row of its own."""
+
+
+class DevicePoller:
+    """Polls one device; give it to ``Bridge.attach``.
+
+    A device that does not answer is an event of the run, is asked again less and less often, and is never an error of
+    the run. Its readings belong to the Stratum miner that is connected from the same address, if there is exactly one,
+    otherwise to a miner of their own.
+
+    Args:
+        device: open; closed with the run.
+        period_s: between two questions.
+        sleep: how to wait.
+    """
+
+    def __init__(self, device: Device, *, period_s: float = PERIOD_S, sleep: Sleep = asyncio.sleep) -> None:
+        self.device = device
+        self.period_s = period_s
+        self.readings = 0
+        self.miner: int | None = None
+        self._host = urlsplit(device.address).hostname or ""
+        self._sleep = sleep
+        self._waiting: list[Telemetry] = []
+        self._silent_since: int | None = None
+        self._bridge: Bridge | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, bridge: Bridge) -> None:
+        """Ask who it is, and then on."""
+        self._bridge = bridge
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Store what waits, and let go of the device; its settings, if anybody changed them here, come back."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        with contextlib.suppress(TraceError):
+            self._flush(last=True)
+        try:
+            await self.device.restore()
+        except LabError as error:
+            self._event("not-restored", "error", {"error": str(error)})
+        await self.device.aclose()
+
+    async def _run(self) -> None:
+        pause_s = self.period_s
+        introduced = False
+        while True:
+            try:
+                if not introduced:
+                    identity = await self.device.identify()
+                    self._event("device", "info", {"identity": identity.to_json()})
+                    introduced = True
+                self._take(await self.device.read_telemetry())
+                pause_s = self.period_s
+            except TraceError:
+                return  # the bridge itself stops for that
+            except LabError as error:
+                self._fell_silent(error)
+                pause_s = min(2.0 * pause_s, LONGEST_PAUSE_S)
+            await self._sleep(pause_s)
+
+    def _take(self, reading: Telemetry) -> None:
+        if self._silent_since is not None:
+            silent_s = (reading.monotonic_ns - self._silent_since) / 1e9
+            self._silent_since = None
+            self._event("device-back", "info", {"silent_s": round(silent_s, 3)})
+        self._waiting.append(reading)
+        self._flush()
+
+    def _flush(self, *, last: bool = False) -> None:
+        bridge = self._bridge
+        if bridge is None:
+            return
+        found = bridge.miners_at(self._host) if self._host else []
+        if len(found) == 1 and found[0] != self.miner:
+            self.miner = found[0]
+            bridge.run.update_miner(self.miner, model=self.device.name)
+        if self.miner is None and (last or len(self._waiting) >= PATIENCE_READINGS) and self._waiting:
+            row = MinerRow(self.device.address, None, self._host or None, self.device.name)
+            self.miner = bridge.run.miner(row)
+        if self.miner is None:
+            return
+        for reading in self._waiting:
+            bridge.run.telemetry(reading.to_row(self.miner))
+            self.readings += 1
+        self._waiting.clear()
+
+    def _fell_silent(self, error: LabError) -> None:
+        if self._silent_since is None:
+            assert self._bridge is not None
+            self._silent_since = self._bridge.clock.monotonic_ns()
+            self._event("device-silent", "warning", {"error": str(error)})
+
+    def _event(self, kind: str, severity: str, detail: dict[str, object]) -> None:
+        if self._bridge is not None:
+            with contextlib.suppress(TraceError):
+                about = {"url": self.device.address, **detail}
+                self._bridge.run.event(kind, severity, about, miner=self.miner)
