@@ -280,18 +280,19 @@ class Device(ABC):
 
     async def _restore(self) -> Applied | None:
         """Try until it works: a change that was interrupted may have left the device in the middle of a restart."""
-        waited_s = 0.0
+        began_ns, paused_s = self.clock.monotonic_ns(), 0.0
         while True:
             try:
                 return await self._restore_once()
             except DeviceError as error:
-                if waited_s >= RESTORE_PATIENCE_S:
+                # one attempt may itself wait for a restart, so the time that passed counts, not only the pauses
+                if max(paused_s, (self.clock.monotonic_ns() - began_ns) / 1e9) >= RESTORE_PATIENCE_S:
                     raise DeviceError(
                         f"{error}. Its settings from before are NOT restored; asiclab devices restore {self.address} "
                         "does it once the device answers"
                     ) from error
             await self.sleep(RESTORE_PAUSE_S)
-            waited_s += RESTORE_PAUSE_S
+            paused_s += RESTORE_PAUSE_S
 
     async def _restore_once(self) -> Applied | None:
         async with self._changing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,7 @@ class HttpLink:
         base_url: for example ``http://10.0.0.7``.
         transport: how requests travel; real sockets if None. Tests and emulators in process give their own.
         tap: sees each request and answer.
+        redact: takes the passwords out of an answer before an error shows it.
         timeout_s: of one whole request.
         digest: user and password where the server asks for digest authentication.
     """
@@ -83,10 +84,12 @@ class HttpLink:
         digest: tuple[str, str] | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         tap: Tap | None = None,
+        redact: Callable[[bytes], bytes] = bytes,
         timeout_s: float = 10.0,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._tap = tap
+        self._redact = redact
         self._timeout_s = timeout_s
         self._client = httpx2.AsyncClient(
             base_url=self.base_url,
@@ -151,7 +154,7 @@ class HttpLink:
 
     def broken(self, method: str, target: str, reply: Reply, why: str) -> DeviceError:
         """The error for an answer that makes no sense: with the device, the command and the bytes."""
-        shown = reply.body[:SHOWN]
+        shown = self._redact(reply.body)[:SHOWN]
         return DeviceError(f"{self.base_url}: {method} {target} answered {reply.status}, {why}: {shown!r}")
 
     async def aclose(self) -> None:

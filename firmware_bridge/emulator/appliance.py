@@ -30,7 +30,11 @@ from firmware_bridge.errors import UserError
 
 BUILTIN_SCALE = 2.0**-24
 """Difficulty scale for the built-in pool: hashing goes on, and leaves the CPU to others."""
-BUILTIN_DIFFICULTY = 2048.0
+BUILTIN_DIFFICULTY = {"lv06": 256.0}
+"""Difficulty of the built-in pool: where a model finds few shares, its own floor."""
+USUAL_DIFFICULTY = 2048.0
+ANSWER_S = 0.05
+"""Time for the answer to a restart to leave before the servers go."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -121,6 +125,8 @@ class Appliance:
         self.machine.counts = self._counts
         self.machine.on_restart = lambda: self._changed("restart")
         self.machine.on_pool = lambda: self._changed("pool")
+        self.machine.on_rate = lambda: self._changed("rate")
+        self.machine.pool_difficulty = lambda: None if self._miner is None else self._miner.client.difficulty
         self.ports: dict[str, int] = {}
         self.warnings: list[str] = []
         self._builtin: BuiltinPool | None = None
@@ -141,8 +147,9 @@ class Appliance:
         """
         self._loop = asyncio.get_running_loop()
         config, stored = self.config, self.machine.stored
+        difficulty = BUILTIN_DIFFICULTY.get(config.wall.model, USUAL_DIFFICULTY)
         if config.pool is None:
-            self._builtin = BuiltinPool(self._pool_rng, self.clock, BUILTIN_DIFFICULTY)
+            self._builtin = BuiltinPool(self._pool_rng, self.clock, difficulty)
             stored.pool_host, stored.pool_port = "127.0.0.1", await self._builtin.start("127.0.0.1")
         else:
             stored.pool_host, stored.pool_port = config.pool
@@ -202,10 +209,13 @@ class Appliance:
 
     async def close(self) -> None:
         """Let go of every port; :meth:`serve` does it at its end."""
-        for server, _ in self.face.servers().values():
-            await server.stop()
+        await self._hang_up()
         if self._builtin is not None:
             await self._builtin.stop()
+
+    async def _hang_up(self) -> None:
+        for server, _ in self.face.servers().values():
+            await server.stop()
 
     # ---- servers ----
 
@@ -283,6 +293,9 @@ class Appliance:
         wishing = asyncio.ensure_future(self._wished.wait())
         try:
             await asyncio.wait({mining, wishing}, return_when=asyncio.FIRST_COMPLETED)
+            if self._wish == "restart" and self._reason is None:
+                await asyncio.sleep(ANSWER_S)
+                await self._hang_up()
             if not mining.done() and self._miner is not None:
                 self._miner.request_stop(self._reason or f"the device takes up another {self._wish}")
             return await mining
@@ -297,18 +310,19 @@ class Appliance:
             miner.request_stop(self._reason or "the device changes")
 
     def _changed(self, wish: str) -> None:
-        if self._wish != "restart":
+        rank = ("rate", "pool", "restart")  # each of them also does what the ones before do
+        if self._wish is None or rank.index(wish) > rank.index(self._wish):
             self._wish = wish
         self._wished.set()
 
     async def _carry_out(self, wish: str) -> None:
-        """A restart takes the servers away for a while; another pool only changes whom it mines for."""
+        """A restart takes the servers away for a while; another pool or clock only changes how it mines."""
         if wish == "pool":
             self.machine.take_up()
+        if wish != "restart":
             return
         self.machine.stop()
-        for server, _ in self.face.servers().values():
-            await server.stop()
+        await self._hang_up()
         pause_s = self.face.restart_s if self.config.restart_s is None else self.config.restart_s
         stopping = asyncio.ensure_future(self._until_stopped())
         pausing = asyncio.ensure_future(self._sleep(pause_s))
@@ -331,9 +345,10 @@ class Appliance:
 
     def _counts(self) -> Counts:
         live = self._miner.client.stats if self._miner is not None else None
-        accepted = sum(s.accepted for s in self._done) + (live.accepted if live else 0)
-        rejected = sum(sum(s.rejected.values()) for s in self._done)
-        return Counts(accepted, rejected + (sum(live.rejected.values()) if live else 0))
+        parts = [(s.accepted, sum(s.rejected.values()), s.connections) for s in self._done]
+        if live is not None:
+            parts.append((live.accepted, sum(live.rejected.values()), live.connections))
+        return Counts(*(sum(column) for column in zip(*parts, strict=True))) if parts else Counts()
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)

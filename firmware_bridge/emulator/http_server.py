@@ -40,7 +40,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """What a device answers."""
+    """What a device answers; status 0 hangs up without an answer."""
 
     status: int = 200
     body: bytes = b""
@@ -115,7 +115,11 @@ class HttpServer:
                 return
             if request is None:
                 return
-            await self._send(state, writer, await self._handler(request))
+            answer = await self._handler(request)
+            if answer.status == 0:
+                writer.transport.abort()
+                return
+            await self._send(state, writer, answer)
             if state.our_state is not h11.DONE or state.their_state is not h11.DONE:
                 return
             state.start_next_cycle()

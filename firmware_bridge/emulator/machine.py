@@ -20,10 +20,11 @@ UPTIME_S = 7240.0
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Shares that an emulated miner's pools have answered."""
+    """Shares that an emulated miner's pools have answered, and connections that it made for them."""
 
     accepted: int = 0
     rejected: int = 0
+    connections: int = 0
 
 
 @dataclass
@@ -52,7 +53,10 @@ class Machine:
         in_force: what it uses now.
         counts: shares answered since this process began.
         base_counts: shares that it seems to have had before.
-        restart_requested: set by a face that wants the device to start again.
+        on_restart: called by a face that wants the device to start again.
+        on_pool: the same, when the stored settings with another pool are to be used now.
+        on_rate: the same, when the hashing is to go on at the clock that is in force now.
+        pool_difficulty: difficulty of the present job, None where there is none.
     """
 
     model: str
@@ -65,6 +69,8 @@ class Machine:
     base_counts: Counts = Counts(318, 2)
     on_restart: Callable[[], None] = field(default=lambda: None)
     on_pool: Callable[[], None] = field(default=lambda: None)
+    on_rate: Callable[[], None] = field(default=lambda: None)
+    pool_difficulty: Callable[[], float | None] = field(default=lambda: None)
 
     def __post_init__(self) -> None:
         facts = FACTS[self.model]
@@ -101,6 +107,11 @@ class Machine:
     def rejected(self) -> int:
         """Shares rejected since the last start."""
         return self.base_counts.rejected + self.counts().rejected - self.before_restart.rejected
+
+    @property
+    def connections(self) -> int:
+        """Handshakes with a pool since the last start."""
+        return self.counts().connections - self.before_restart.connections
 
     def take_up(self) -> None:
         """Put the stored settings in force, as at a start or where a firmware applies them live."""

@@ -139,6 +139,11 @@ class ClientSession:
         self._mask = DEFAULT_VERSION_MASK if profile.version_bits else 0
         self._subscribed = False
 
+    @property
+    def difficulty(self) -> float:
+        """Difficulty of the next job, as this firmware read it."""
+        return self._difficulty
+
     def start(self) -> bytes:
         """The first request."""
         return self._next_request()
@@ -345,6 +350,11 @@ class StratumClient:
     def connected(self) -> bool:
         """Whether shares can be submitted now."""
         return self._session is not None and self._session.authorized
+
+    @property
+    def difficulty(self) -> float | None:
+        """Difficulty that the pool asks for, as this firmware read it, or None before the first connection."""
+        return None if self._session is None else self._session.difficulty
 
     def submit(self, share: Share) -> bool:
         """Send a share; False where there is no pool to send it to."""

@@ -10,13 +10,20 @@ from typing import Any
 
 import pytest
 
+from firmware_bridge.clock import Clock, SystemClock
 from firmware_bridge.emulator.appliance import Appliance, ApplianceConfig
 from firmware_bridge.emulator.wall_config import WallConfig
 
 
 @contextlib.asynccontextmanager
 async def emulated(
-    model: str, bind: str = "127.0.0.1", *, own_ports: bool = False, restart_s: float = 0.2, **options: Any
+    model: str,
+    bind: str = "127.0.0.1",
+    *,
+    own_ports: bool = False,
+    restart_s: float = 0.2,
+    clock: Clock | None = None,
+    **options: Any,
 ) -> AsyncIterator[tuple[Appliance, dict[str, Any]]]:
     """An emulated device that mines for its built-in pool; on free ports unless it is to have its model's own."""
     port = None if own_ports else 0
@@ -28,7 +35,7 @@ async def emulated(
         restart_s=restart_s,
         options=options,
     )
-    appliance = Appliance(config)
+    appliance = Appliance(config, clock=clock)
     ready = await appliance.start()
     serving = asyncio.ensure_future(appliance.serve())
     try:
@@ -47,6 +54,29 @@ def needs_own_ports(address: str, *ports: int) -> None:
                 probe.bind((address, port))
             except OSError as error:
                 pytest.skip(f"{address}:{port} cannot be bound here: {error.strerror}")
+
+
+class FastClock:
+    """A clock and a sleep that run ten times as fast as this host's, for a driver and its emulated device together.
+
+    Not more, so that what a device is given in seconds stays long for a busy machine.
+    """
+
+    speed = 10
+
+    def __init__(self) -> None:
+        self._real = SystemClock()
+        self._start_ns = self._real.monotonic_ns()
+        self._wall_ns = self._real.wall_ns()
+
+    def monotonic_ns(self) -> int:
+        return self._start_ns + (self._real.monotonic_ns() - self._start_ns) * self.speed
+
+    def wall_ns(self) -> int:
+        return self._wall_ns + self.monotonic_ns() - self._start_ns
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / self.speed)
 
 
 async def quick(seconds: float) -> None:
