@@ -125,6 +125,13 @@ def test_dark_and_light_come_from_the_page(page: str) -> None:
     assert not colours, "a fixed colour vanishes in one of the two schemes"
 
 
+def test_drawings_keep_a_legible_size_on_a_telephone(page: str) -> None:
+    assert page.count("<figure>") == page.count('<figure><div class="drawing"><svg') > 3
+    (narrow,) = re.findall(r"@media screen and \(max-width: 640px\) \{(.*)\}", page)
+    assert ".drawing { overflow-x: auto; }" in narrow
+    assert "svg { width: 640px; }" in narrow
+
+
 def test_report_of_arrival_times_alone_says_so(lab) -> None:
     rng = np.random.default_rng(3)
     times = np.cumsum(rng.exponential(0.2, 800))
