@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 
+from firmware_bridge import lbry
+
 INFINITE = float("inf")
 MAX_TARGET = (1 << 256) - 1
 """Where a target saturates: every hash is at or below it."""
@@ -174,16 +176,18 @@ def rolled_version(job_version: str, version_bits: str | None, mask: int) -> int
 
 
 def build_header(job: Job, share: Share) -> bytes:
-    """80-byte header of a share.
+    """Header of a share: 80 bytes, or LBRY's 112 where the job has a claim trie root.
 
     Raises:
         ValueError: if a hex field is malformed or version bits lie outside the job's mask.
     """
+    claimtrie = b"" if job.claimtrie is None else swap_words(_raw(job.claimtrie, 32, "claimtrie"))
     version = rolled_version(job.version, share.version_bits, job.version_mask)
     return (
         version.to_bytes(4, "little")
         + swap_words(_raw(job.prevhash, 32, "prevhash"))
         + merkle_root(coinbase(job, share.extranonce2), job.merkle_branch)
+        + claimtrie
         + _raw(share.ntime, 4, "ntime")[::-1]
         + _raw(job.nbits, 4, "nbits")[::-1]
         + _raw(share.nonce, 4, "nonce")[::-1]
@@ -289,6 +293,21 @@ def nbits_from_target(target: int) -> str:
     return f"{size << 24 | mantissa:08x}"
 
 
+def difficulty_unit(job: Job) -> int:
+    """How much easier a difficulty of 1 is than Bitcoin's: 1, or LBRY's 256."""
+    return 1 if job.claimtrie is None else lbry.DIFFICULTY_UNIT
+
+
+def target_of_job(job: Job) -> int:
+    """Largest hash that a share of this job may have, its scale and its algorithm's unit taken in.
+
+    Raises:
+        ValueError: if difficulty or scale is no positive finite number.
+    """
+    wanted = job.difficulty * job.scale / difficulty_unit(job)
+    return target_from_difficulty(wanted or 5e-324)  # a product that underflows still means "every hash"
+
+
 @dataclass(frozen=True, slots=True)
 class Verified:
     """What the arithmetic says of a share: header, nominal difficulty, and whether it meets its job's."""
@@ -314,11 +333,10 @@ def verify(job: Job, share: Share) -> Verified:
             f"difficulty {job.difficulty!r} and scale {job.scale!r} are to be positive and finite"
         )
     header = build_header(job, share)
-    value = header_hash(header)
-    wanted = job.difficulty * job.scale or 5e-324  # a product that underflows still means "every hash"
+    value = header_hash(header) if job.claimtrie is None else lbry.proof_of_header(header)
     return Verified(
         header=header,
         hash_value=value,
-        difficulty=difficulty_of_hash(value) / job.scale,
-        meets_job=value <= target_from_difficulty(wanted),
+        difficulty=difficulty_of_hash(value) * difficulty_unit(job) / job.scale,
+        meets_job=value <= target_of_job(job),
     )

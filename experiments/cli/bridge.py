@@ -131,6 +131,7 @@ def bridge(
             version_mask=_hex(version_mask, "--version-mask"),
             max_clients=max_clients,
             keep_secrets=keep_secrets,
+            algorithm=algorithm,  # type: ignore[arg-type] # checked by the record itself
             record=record,
         )
         attached = _Attached(tuple(serial or ()), frequency, tuple(device or ()), device_period)

@@ -6,8 +6,9 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from firmware_bridge.emulator.span import Hasher, Hit
+from firmware_bridge.emulator.span import Hit
 
 AHEAD_MS = 25.0
 """How far the thread works ahead of the clock."""
@@ -17,6 +18,21 @@ LAG_MS = 25.0
 
 BUDGET = 20_000
 """Hashes between two looks at the clock, about 1 ms."""
+
+
+class Hashing(Protocol):
+    """What works through a job; ``span.Hasher`` and ``lbry_span.LbryHasher`` are."""
+
+    @property
+    def work_ms(self) -> float:
+        """Work-time up to which everything is hashed."""
+
+    @property
+    def hashes(self) -> int:
+        """Hashes so far."""
+
+    def run(self, until_ms: float, budget: int) -> list[Hit]:
+        """Hash on to a work-time or for a number of hashes; the hits in the order of their time."""
 
 
 @dataclass(slots=True)
@@ -34,7 +50,7 @@ class Pass:
     """
 
     job: int
-    hasher: Hasher
+    hasher: Hashing
     begin_ms: float
     pause_ms: float
     refill_ms: float

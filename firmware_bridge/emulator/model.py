@@ -20,6 +20,8 @@ class Model:
         user: default worker name.
         floor: smallest difficulty that its chips report.
         capacity_ths: hash rate while hashing, TH/s.
+        default_scale: difficulty scale at which one CPU core keeps up.
+        lbry: whether it hashes LBRY.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Model:
     user: str
     floor: float
     capacity_ths: float
+    default_scale: float = 2.0**-20
+    lbry: bool = False
 
 
 def get_model(name: str) -> Model:
@@ -37,9 +41,9 @@ def get_model(name: str) -> Model:
     Raises:
         UserError: if there is none.
     """
-    from firmware_bridge.emulator import lv06, s9
+    from firmware_bridge.emulator import lb_box, lv06, s9
 
-    models = {m.name: m for m in (s9.MODEL, lv06.MODEL)}
+    models = {m.name: m for m in (s9.MODEL, lv06.MODEL, lb_box.MODEL)}
     try:
         return models[name]
     except KeyError:

@@ -135,7 +135,7 @@ class Physics:
         An LV06 loads a job in the time that 88 bytes take at 1 Mbaud (0.88 ms) and reports a nonce in 0.11 ms; its
         dead time beyond that, late loads and duplicates were never measured, so they are off.
         """
-        if model == "lv06":
+        if model in ("lv06", "lb-box"):  # of an LB-Box nothing at all was measured
             return replace(
                 cls(),
                 late_loads=False,

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from firmware_bridge.emulator import effects, geometry, loader
-from firmware_bridge.emulator.hashing import BUDGET, HashThread, Pass
+from firmware_bridge.emulator.hashing import BUDGET, Hashing, HashThread, Pass
+from firmware_bridge.emulator.lbry_span import LbryHasher
 from firmware_bridge.emulator.model import Model, get_model
 from firmware_bridge.emulator.physics import PARAMETERS, Physics
 from firmware_bridge.emulator.span import Hasher, Hit, PreparedJob
-from firmware_bridge.emulator.wall_config import DEFAULT_SCALE, WallConfig, WallSummary
+from firmware_bridge.emulator.wall_config import WallConfig, WallSummary
 from firmware_bridge.headers import Job, Share, prevhash_symbol
 from firmware_bridge.stratum.client import StratumClient
 
@@ -45,7 +46,7 @@ class WallMiner:
         config.check()
         self.config = config
         self.model: Model = get_model(config.model)
-        self._scale = DEFAULT_SCALE if config.scale is None else config.scale
+        self._scale = self.model.default_scale if config.scale is None else config.scale
         self.physics = Physics.of(config.model) if config.physics is None else config.physics
         self.client = StratumClient(
             self.model.client,
@@ -193,11 +194,11 @@ class WallMiner:
         """Compile the kernels and measure this CPU before the pool sees the miner."""
         job = Job("0", "00" * 32, "00" * 60, "00" * 60, (), "20000000", "1d00ffff", "00000000", "00000000")
         prepared = PreparedJob.of(job, 1e9)
-        Hasher(self.model.code, 1.0, 1e-6, prepared, 0.0).run(1e9, 1000)
-        hasher = Hasher(self.model.code, 1.0, self._scale, prepared, 0.0)
+        self._hasher(prepared, 0.0).run(1e9, 1000)
+        hasher = self._hasher(prepared, 0.0)
         begin = time.perf_counter()
         while time.perf_counter() - begin < 0.1:
-            hasher.run(math.inf, BUDGET)
+            hasher.run(math.inf, BUDGET if not self.model.lbry else BUDGET // 50)
         rate = hasher.hashes / (time.perf_counter() - begin)
         state, rng = loader.idle_miner(), np.random.default_rng(0)
         loader.notified(state, 0.0, 0, self._p, rng)
@@ -207,7 +208,7 @@ class WallMiner:
         if self._scale == 1.0:
             # unscaled, the emulated chip is as slow as this CPU: same layout of the scan, honest rate
             self._free_rate = rate
-            hours = self.model.floor * 2**32 / rate / 3600
+            hours = self.model.floor * (2**24 if self.model.lbry else 2**32) / rate / 3600
             self._warn(
                 f"at scale 1 this CPU mines at its own {rate / 1e6:.1f} MH/s, not at the "
                 f"{self.model.capacity_ths:.3g} TH/s of an {self.model.title}: "
@@ -218,6 +219,13 @@ class WallMiner:
                 f"this CPU hashes {rate / 1e6:.1f} MH/s, the emulated {self.model.title} needs "
                 f"{self._wanted() / 1e6:.1f} MH/s: it will stall; {self._remedy(rate)}"
             )
+
+    def _hasher(self, prepared: PreparedJob, first_ms: float) -> Hashing:
+        """What hashes a job: the chips' own scan order, or LBRY's hash at the miner's rate."""
+        if self.model.lbry:
+            rate = self.model.capacity_ths * 1e9 * self._pace * self._scale
+            return LbryHasher(rate, prepared, self.model.floor)
+        return Hasher(self.model.code, self._pace, self._scale, prepared, first_ms)
 
     # ---- the miner's states ----
 
@@ -270,7 +278,7 @@ class WallMiner:
         first_ms = self._p[PARAMETERS.index("first_works")] * work_ms if slow else 0.0
         self._pass = Pass(
             job=job,
-            hasher=Hasher(self.model.code, self._pace, self._scale, self._jobs[job], float(first_ms)),
+            hasher=self._hasher(self._jobs[job], float(first_ms)),
             begin_ms=begin,
             pause_ms=float(state[loader.PAUSE]) if slow else 0.0,
             refill_ms=self.physics.refill_works * work_ms if slow else math.inf,

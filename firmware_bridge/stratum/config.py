@@ -10,6 +10,7 @@ from firmware_bridge.errors import UserError
 from firmware_bridge.headers import DEFAULT_BASE_VERSION, DEFAULT_VERSION_MASK
 
 Mode = Literal["stream", "swh"]
+Algorithm = Literal["auto", "sha256d", "lbry"]
 
 LAB_NBITS = "17034219"
 """Network target announced in jobs, that of block 839,900 (difficulty 8.6e13): no lab share is ever a block."""
@@ -41,6 +42,7 @@ class BridgeConfig:
         line_timeout_s: seconds an unfinished line may take.
         write_timeout_s: seconds a client may leave unread what it was sent.
         keep_secrets: store passwords instead of a placeholder.
+        algorithm: what miners hash; ``auto`` is LBRY for those whose user agent is known for it, else Bitcoin.
         record: store the bytes of each connection as well, secrets replaced.
     """
 
@@ -64,11 +66,14 @@ class BridgeConfig:
     line_timeout_s: float = 10.0
     write_timeout_s: float = 30.0
     keep_secrets: bool = False
+    algorithm: Algorithm = "auto"
     record: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in ("stream", "swh"):
             raise UserError(f"mode is stream or swh, not {self.mode!r}")
+        if self.algorithm not in ("auto", "sha256d", "lbry"):
+            raise UserError(f"algorithm is auto, sha256d or lbry, not {self.algorithm!r}")
         for name in ("difficulty", "job_period_s", "swh_timeout_s", "handshake_timeout_s", "line_timeout_s"):
             value = getattr(self, name)
             if not 0.0 < value < math.inf:

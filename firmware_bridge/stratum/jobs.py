@@ -54,6 +54,7 @@ class JobFactory:
         symbol: JobSymbol | None = None,
         label: bool = False,
         clean: bool | None = None,
+        lbry: bool = False,
     ) -> Job:
         """A new job.
 
@@ -66,6 +67,7 @@ class JobFactory:
             symbol: what the job carries; its extranonce1 and difficulty are expected in the arguments already.
             label: where there is no symbol, record the job's own random prevhash as one.
             clean: the clean flag; that of the configuration if None.
+            lbry: whether it is for LBRY, with a random claim trie root.
         """
         self._made += 1
         labelled = label and symbol is None
@@ -101,4 +103,5 @@ class JobFactory:
             version_mask=version_mask,
             symbol=prevhash_symbol(prevhash) if labelled else symbol.value,
             symbol_fields={"prevhash": prevhash[:8]} if labelled else symbol.fields(),
+            claimtrie=self._rng.bytes(32).hex() if lbry else None,
         )

@@ -26,6 +26,7 @@ MODELS = (
     ("lv06", "lv06", 256.0),
     ("luckyminer", "lv06", 256.0),
     ("bmminer/2.0.0", "s9", 256.0),
+    ("icbtminer", "lb-box", None),
 )
 """What a user agent contains, the model it means, and the smallest difficulty that its chips report."""
 

@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from firmware_bridge.clock import Clock
 from firmware_bridge.errors import LabError, UserError
+from firmware_bridge.lbry import mines_lbry
 from firmware_bridge.stratum.config import BridgeConfig
 from firmware_bridge.stratum.dispatch import DispatchContext, JobPolicy, JobSymbol, SymbolSource
 from firmware_bridge.stratum.intake import Intake
@@ -116,6 +117,7 @@ class Session:
         self.agent: str | None = None
         self.scale = 1.0 if config.scale is None else config.scale
         self.version_mask = 0
+        self.lbry = config.algorithm == "lbry"
         self.difficulty = config.difficulty
         self.subscribed = False
         self.extranonce_subscribed = False
@@ -208,6 +210,10 @@ class Session:
                 )
             self.scale = named
         self.agent = None if message.agent is None else clean_text(message.agent)
+        if self.config.algorithm == "auto" and not self.started:
+            self.lbry = mines_lbry(message.agent)
+            if self.lbry:
+                self.version_mask = 0  # whatever was configured before: LBRY's version is not rolled
         self.subscribed = True
         subscriptions = [["mining.set_difficulty", self.extranonce1], ["mining.notify", self.extranonce1]]
         if named is not None:  # only who names a scale is told that it was taken up
@@ -219,7 +225,9 @@ class Session:
         result: dict[str, Any] = {}
         mask = self.version_mask
         for extension in message.extensions:
-            if extension == "version-rolling":
+            if extension == "version-rolling" and self.lbry:
+                result[extension] = False
+            elif extension == "version-rolling":
                 mask = self.config.version_mask & version_mask(
                     message.options.get("version-rolling.mask", "ffffffff")
                 )
@@ -330,6 +338,7 @@ class Session:
             symbol=symbol,
             label=self._source is None,
             clean=clean,
+            lbry=self.lbry,
         )
         out += encode_notify(job)
         prepared = PreparedJob(job)

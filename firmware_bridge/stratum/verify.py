@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from enum import StrEnum
 
-from firmware_bridge.headers import DIFFICULTY_1_TARGET, Job, swap_words, target_from_difficulty
+from firmware_bridge import lbry
+from firmware_bridge.headers import DIFFICULTY_1_TARGET, Job, difficulty_unit, swap_words, target_of_job
 
 NTIME_AHEAD_S = 7200
 """How far a miner may roll ntime beyond its job's, the limit of Bitcoin's own rules."""
@@ -57,12 +58,15 @@ class PreparedJob:
 
     __slots__ = (
         "_branches",
+        "_claimtrie",
         "_coinbase",
         "_extranonce2",
         "_head",
         "_prevhash",
+        "_proof",
         "_root",
         "_tail",
+        "_unit",
         "_version_bits",
         "answered",
         "job",
@@ -78,13 +82,16 @@ class PreparedJob:
         self.number = number
         self.sent_wall_ns = sent_wall_ns
         self.sent_monotonic_ns = sent_monotonic_ns
-        self.target = target_from_difficulty(job.difficulty * job.scale)
+        self.target = target_of_job(job)
         self.seen: set[bytes] = set()
         self.answered = False
         self._coinbase = _sha256(_fromhex(job.coinb1 + job.extranonce1))
         self._tail = _fromhex(job.coinb2)
         self._branches = tuple(_fromhex(branch) for branch in job.merkle_branch)
         self._prevhash = swap_words(_fromhex(job.prevhash))
+        self._claimtrie = b"" if job.claimtrie is None else swap_words(_fromhex(job.claimtrie))
+        self._proof = None if job.claimtrie is None else lbry.proof_of_work
+        self._unit = DIFFICULTY_1_TARGET * difficulty_unit(job)
         self._extranonce2: str | None = None
         self._version_bits: str | None = None
         self._root = b""
@@ -112,7 +119,8 @@ class PreparedJob:
                 )
         header = self._head.copy()
         header.update(tail[::-1])
-        return _sha256(header.digest()).digest()
+        digest = _sha256(header.digest()).digest()
+        return digest if self._proof is None else self._proof(digest)
 
     def _load(self, extranonce2: str, version_bits: str | None) -> None:
         """Make the first 68 bytes of the header, of which consecutive shares often have the same."""
@@ -133,12 +141,12 @@ class PreparedJob:
         root = _sha256(transaction.digest()).digest()
         for branch in self._branches:
             root = _sha256(_sha256(root + branch).digest()).digest()
-        self._head = _sha256(version.to_bytes(4, "little") + self._prevhash + root)
+        self._head = _sha256(version.to_bytes(4, "little") + self._prevhash + root + self._claimtrie)
         self._extranonce2, self._version_bits = extranonce2, version_bits
 
     def difficulty(self, value: int) -> float:
         """Nominal difficulty of a hash under this job's scale."""
-        return DIFFICULTY_1_TARGET / value / self.job.scale if value else _INFINITE
+        return self._unit / value / self.job.scale if value else _INFINITE
 
 
 def _hex(text: str, size: int, name: str) -> bytes:

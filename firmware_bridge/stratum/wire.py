@@ -330,13 +330,14 @@ def encode_set_extranonce(extranonce1: str, extranonce2_size: int) -> bytes:
 
 
 def encode_notify(job: Job) -> bytes:
-    """``mining.notify`` with its 9 parameters."""
+    """``mining.notify`` with its 9 parameters, or LBRY's 10: the claim trie root follows prevhash."""
     return encode_request(
         None,
         "mining.notify",
         [
             job.job_id,
             job.prevhash,
+            *(() if job.claimtrie is None else (job.claimtrie,)),
             job.coinb1,
             job.coinb2,
             job.merkle_branch,
@@ -418,12 +419,18 @@ def notify_job(
     Raises:
         WireError: if their number or types are wrong.
     """
+    claimtrie: str | None = None
+    if len(params) == 10:
+        claimtrie = params[2]
+        params = [*params[:2], *params[3:]]
+        if not isinstance(claimtrie, str):
+            raise WireError("the third of 10 parameters of mining.notify is a claim trie root")
     if (
         len(params) != 9
         or not isinstance(params[4], list)
         or not all(isinstance(p, str) for p in (*params[:4], *params[4], *params[5:8]))
     ):
-        raise WireError("mining.notify takes 9 parameters: 4 strings, a list, 3 strings and a flag")
+        raise WireError("mining.notify takes 9 parameters (LBRY 10): 4 strings, a list, 3 strings and a flag")
     return Job(
         job_id=params[0],
         prevhash=params[1],
@@ -436,5 +443,6 @@ def notify_job(
         clean=bool(params[8]),
         extranonce1=extranonce1,
         extranonce2_size=extranonce2_size,
+        claimtrie=claimtrie,
         **fields,
     )
