@@ -1,26 +1,59 @@
 """Settings from before a change, kept in a file: they survive ``kill -9`` and a power cut.
 
 One small JSON file in ``$ASICLAB_STATE`` or ``~/.local/state/asiclab``, replaced as a whole and synced before a device
-is touched; a lock file keeps several processes from losing each other's entries.
+is touched; a lock file keeps several processes from losing each other's entries. A device has one entry however its
+address is written, so that the second command to change it does not take the first one's settings for the original
+ones. Passwords in an address are not kept.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from firmware_bridge.clock import Clock, SystemClock
 from firmware_bridge.devices.settings import OperatingPoint, OriginalSettings
 from firmware_bridge.errors import UserError
+from firmware_bridge.trace.provenance import is_secret_name
 
 FILE_NAME = "device-settings.json"
 _NAMES = {f.name for f in fields(OperatingPoint)}
+_USUAL_PORT = {"s9": 4028, "lv06": 80, "axeos": 80, "lb-box": 80}
+_SAME = {"axeos": "lv06"}
+"""Schemes of one driver."""
+
+
+def device_key(address: str) -> str:
+    """What a device is kept under: driver, host and port, or the path of a serial port."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        return address
+    if not parts.scheme:
+        return address
+    scheme = _SAME.get(parts.scheme, parts.scheme)
+    host = parts.hostname or ""
+    port = _USUAL_PORT.get(parts.scheme) if port is None else port
+    where = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{where}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
+
+
+def without_secrets(address: str) -> str:
+    """The address without a password, as ``devices restore`` can open it again."""
+    parts = urlsplit(address)
+    if not parts.query and "@" not in parts.netloc:
+        return address
+    kept = [(n, v) for n, v in parse_qsl(parts.query, keep_blank_values=True) if not is_secret_name(n)]
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=urlencode(kept)).geturl()
 
 
 def state_folder() -> Path:
@@ -50,38 +83,57 @@ class SettingsJournal(OriginalSettings):
 
     def get(self, address: str) -> OperatingPoint | None:
         """The original point of a device that was changed and not restored, or None."""
-        entry = self._read().get(address)
-        if not isinstance(entry, dict) or not isinstance(entry.get("point"), dict):
-            return None
-        return OperatingPoint(**{k: v for k, v in entry["point"].items() if k in _NAMES})
+        entry = self._read().get(device_key(address))
+        return None if entry is None else self._point(address, entry)
 
     def addresses(self) -> list[str]:
         """Devices that were changed and not restored."""
-        return sorted(self._read())
+        return sorted(str(entry.get("url", key)) for key, entry in self._read().items())
 
     def keep(self, address: str, point: OperatingPoint) -> None:
         """Remember a point; on the disk when this returns."""
-        entry = {"point": point.to_json(), "wall_ns": self._clock.wall_ns(), "process": os.getpid()}
+        entry = {
+            "url": without_secrets(address),
+            "point": point.to_json(),
+            "wall_ns": self._clock.wall_ns(),
+            "process": os.getpid(),
+        }
         with self._locked():
-            self._write({**self._read(), address: entry})
+            self._write({**self._read(), device_key(address): entry})
 
     def forget(self, address: str) -> None:
         """Note that a device is back at its original point."""
         with self._locked():
             entries = self._read()
-            if entries.pop(address, None) is not None:
+            if entries.pop(device_key(address), None) is not None:
                 self._write(entries)
+
+    def _point(self, address: str, entry: dict[str, Any]) -> OperatingPoint:
+        """What was kept; a broken value must not reach a miner."""
+        point = entry.get("point")
+        given = {k: v for k, v in point.items() if v is not None} if isinstance(point, dict) else {}
+        for name, value in given.items():
+            right = isinstance(value, str) if name == "power_plan" else _is_number(value)
+            if name not in _NAMES or not right:
+                given = {}
+                break
+        if not given:
+            raise UserError(
+                f"{self.path}: what is kept of {address} is no set of settings: {str(point)[:200]}; look into it, mend "
+                "or remove it"
+            )
+        return OperatingPoint(**given)
 
     def _read(self) -> dict[str, Any]:
         try:
             entries = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(
                 f"{self.path}: the settings to restore cannot be read ({error}); look into it, mend or remove it"
             ) from error
-        if not isinstance(entries, dict):
+        if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
             raise UserError(f"{self.path}: this is no journal of settings; look into it, mend or remove it")
         return entries
 
@@ -123,3 +175,9 @@ class SettingsJournal(OriginalSettings):
             yield
         finally:
             os.close(handle)
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    )
