@@ -47,8 +47,8 @@ def _distribution(data: RunData, number: int, seed: int) -> Plot | None:
     )
     if model is not None:
         caption += (
-            f" The solid line is that of “{model.label}”, with every parameter taken from this run: where it runs through the "
-            "data, the known mechanics are the whole story."
+            f" The solid line is that of “{model.label}”, with every parameter taken from this run: where it "
+            "runs through the data, the known mechanics are the whole story."
         )
     return Plot(
         "How long between two shares?",
