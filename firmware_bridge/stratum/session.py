@@ -42,6 +42,7 @@ from firmware_bridge.stratum.wire import (
     encode_result,
     encode_set_difficulty,
     encode_set_extranonce,
+    encode_set_version_mask,
     encode_show_message,
     scale_from_user_agent,
     scale_token,
@@ -212,13 +213,16 @@ class Session:
         self.agent = None if message.agent is None else clean_text(message.agent)
         if self.config.algorithm == "auto" and not self.started:
             self.lbry = mines_lbry(message.agent)
-            if self.lbry:
-                self.version_mask = 0  # whatever was configured before: LBRY's version is not rolled
+        taken_back = self.lbry and self.version_mask != 0  # granted before the agent was known
         self.subscribed = True
         subscriptions = [["mining.set_difficulty", self.extranonce1], ["mining.notify", self.extranonce1]]
         if named is not None:  # only who names a scale is told that it was taken up
             subscriptions.append([SCALE_SUBSCRIPTION, scale_token(named)])
         self._answer(message.id, [subscriptions, self.extranonce1, EXTRANONCE2_SIZE])
+        if taken_back:  # LBRY's version is not rolled
+            self.version_mask = 0
+            self._host.send(encode_set_version_mask(0))
+            self._host.mask_changed(0)
         self._start()
 
     def _configure(self, message: Configure) -> None:

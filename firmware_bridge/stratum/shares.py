@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from firmware_bridge.headers import difficulty_unit
 from firmware_bridge.stratum.kernel_time import Stamp
 from firmware_bridge.stratum.verify import PreparedJob, Reason, Rejected
 from firmware_bridge.stratum.wire import OK_TAIL, ErrorCode, SubmitLine, echoed_id, error_tail, scale_token
@@ -20,6 +21,19 @@ JOBS_KEPT = 16
 
 RETIRED_KEPT = 64
 """Older jobs still known by name, so that a late share is told ``stale`` and stored with its job."""
+
+RANDOM_BELOW = 2.0**-30
+"""Bitcoin difficulty below which the smallest of a few shares lies only by chance: a random hash reaches 2^-32."""
+
+_RANDOM = (
+    "the hashes of this miner look random: it builds another header than this bridge (byte order of prevhash, coinbase "
+    "or merkle root), or it hashes LBRY and its user agent is not known for it: then start the bridge with "
+    "--algorithm lbry"
+)
+_RANDOM_LBRY = (
+    "the hashes of this miner look random: it builds another header than this bridge (byte order of prevhash, claim "
+    "trie root, coinbase or merkle root), or it hashes Bitcoin: then start the bridge with --algorithm sha256d"
+)
 
 _HEAD = b'{"id":'
 _STALE_TAIL = error_tail(ErrorCode.STALE, f"stale: this job is more than {JOBS_KEPT} jobs old")
@@ -253,11 +267,9 @@ class ShareDesk:
                 f"{scale_token(prepared.job.scale)}; start the bridge with --scale {prepared.job.scale * 2.0**power!r},"
                 f" or let the miner name its scale in its user agent"
             )
-            if prepared.job.difficulty * prepared.job.scale * 2.0**power < 2.0**-30:
-                self.mismatch = (
-                    "the hashes of this miner look random: it builds another header than this bridge "
-                    "(byte order of prevhash, coinbase or merkle root)"
-                )
+            job, unit = prepared.job, difficulty_unit(prepared.job)
+            if job.difficulty * job.scale / unit * 2.0**power < RANDOM_BELOW:
+                self.mismatch = _RANDOM_LBRY if unit > 1 else _RANDOM
             text = self.mismatch
         elif ratio < 2**-7:
             text += f"; a miner at 2^{math.floor(math.log2(ratio))} of this bridge's difficulty scale would send that"

@@ -131,7 +131,11 @@ class PreparedJob:
             bits = _hex(version_bits, 4, "version bits")
             rolled = _from_bytes(bits, "big")
             if rolled & ~job.version_mask:
-                hint = "" if job.version_mask else "; send mining.configure before rolling versions"
+                hint = "; send mining.configure before rolling versions"
+                if job.claimtrie is not None:
+                    hint = ": LBRY's version is not rolled"
+                elif job.version_mask:
+                    hint = ""
                 text = f"version bits lie outside the mask {job.version_mask:08x} of this job{hint}"
                 raise Rejected(Reason.VERSION_BITS, text)
             version = (version & ~job.version_mask) | rolled
