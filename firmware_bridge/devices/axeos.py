@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from firmware_bridge.devices import fields
-from firmware_bridge.devices.axeos_keys import FALLBACK_POOL_KEYS, KEYS, POOL_KEYS, Key, Version
+from firmware_bridge.devices.axeos_keys import FALLBACK_POOL_KEYS, KEYS, MOST, POOL_KEYS, Key, Version
 from firmware_bridge.errors import ProtocolError, UserError
 
 INFO = "/api/system/info"
@@ -153,7 +153,9 @@ class Info:
         if self.expected_rate_ghs is None or self.small_cores is None or self.frequency_mhz is None:
             return None
         count = self.expected_rate_ghs * 1e3 / (self.small_cores * self.frequency_mhz)
-        return round(count) if abs(count - round(count)) < 0.05 and round(count) > 0 else None
+        if not 0.5 < count < MOST or abs(count - round(count)) > 0.05:
+            return None
+        return round(count)
 
     @property
     def fell_back(self) -> bool:

@@ -14,6 +14,9 @@ from firmware_bridge.devices import fields
 
 Version = tuple[int, ...]
 
+MOST = 1_000_000
+"""Chips or cores beyond this are no count."""
+
 _SUFFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 
 
@@ -27,7 +30,7 @@ def difficulty(value: Any) -> float | None:
 
 def _count(row: Mapping[str, Any], name: str) -> int | None:
     found = fields.whole(row, name)
-    return found if found is not None and found > 0 else None
+    return found if found is not None and 0 < found <= MOST else None
 
 
 def _flag(row: Mapping[str, Any], name: str) -> bool | None:

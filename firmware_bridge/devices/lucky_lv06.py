@@ -380,6 +380,8 @@ def _clock_by_power(now: axeos.Info, before: axeos.Info) -> float | None:
     volts = 1.0
     if now.core_voltage_actual_mv and before.core_voltage_actual_mv:
         volts = now.core_voltage_actual_mv / before.core_voltage_actual_mv
+    if not 0.1 < volts < 10.0:
+        return None
     switching = (now.power_w / before.power_w - STATIC_SHARE) / (1 - STATIC_SHARE)
     return switching / volts**2 * before.frequency_mhz
 

@@ -15,9 +15,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from firmware_bridge.clock import VirtualClock
-from firmware_bridge.devices import lucky_lv06
+from firmware_bridge.devices import axeos_keys, lucky_lv06
 from firmware_bridge.devices.device import PoolSettings
 from firmware_bridge.devices.lucky_lv06 import LuckyLv06
 from firmware_bridge.devices.settings import OperatingPoint, Setting
@@ -384,6 +386,41 @@ async def test_nonsense_names_device_command_and_bytes(status: int, body: bytes,
     assert "127.0.0.1:8080" in str(caught.value)
     assert "/api/system/info" in str(caught.value)
     await device.aclose()
+
+
+NUMBERS = st.sampled_from(
+    [0, -1, 1, 5e-324, 1e308, -1e308, 10**400, True, None, "x", "1e308", [], {}, 485, 1200.0]
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {}, optional={key.name: NUMBERS for key in axeos_keys.KEYS if key.name != "version"}
+    ),
+    st.sampled_from(["1.1.0", "v2.0.3", "v2.2.0", "v2.12.0", "v2.15.0", "", None]),
+)
+def test_any_page_at_all_is_read_and_measured_or_is_a_device_error(
+    page: dict[str, Any], version: str | None
+) -> None:
+    async def use() -> None:
+        clock = StillClock()
+        paper = Paper({"ASICModel": "BM1366", **page, "version": version}, clock)
+        device = driver(80, clock, transport=paper.transport)
+        reading = await device.read_telemetry()
+        assert "power" in page or reading.power_w is None
+        assert "hashRate" in page or reading.hash_rate_ghs is None
+        assert {"fanrpm", "fanSpeed", "fanSpeedRpm", "fan2rpm"} & page.keys() or reading.fan_rpm is None
+        with contextlib.suppress(DeviceError):
+            await device.identify()
+        await device.capabilities()
+        await device.read_point()
+        device._before = (await device.info())[0]
+        asked = OperatingPoint(frequency_mhz=400.0, core_voltage_mv=1100.0, fan_percent=50.0)
+        for setting, measured in (await device._measure(asked)).items():
+            assert measured.confirms(asked.given()[setting]) in (True, False, None)
+        await device.aclose()
+
+    asyncio.run(use())
 
 
 async def test_an_endless_answer_is_cut_off() -> None:

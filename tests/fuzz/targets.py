@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from firmware_bridge import headers
 from firmware_bridge.stratum import lines, wire
+from tests.fuzz.devices_axeos import AXEOS
 from tests.fuzz.files import FILES
 from tests.fuzz.serial import SERIAL
 from tests.fuzz.sessions import CONVERSATIONS, check_conversation
@@ -152,6 +153,7 @@ TARGETS = [
         check_header_fields,
     ),
     Target("conversation", CONVERSATIONS, check_conversation, weight=0.2),
+    *(Target(name, corpus(), check, weight) for name, corpus, check, weight in AXEOS),
     *(Target(name, corpus(), check, weight=0.02) for name, corpus, check in FILES),
     *(Target(name, corpus, check) for name, corpus, check in SERIAL),
 ]
