@@ -133,7 +133,8 @@ async def test_pyasic_reads_the_emulated_box_through_its_goldshell_backend() -> 
     async with emulated("lb-box", address, own_ports=True):
         miner = await pyasic.get_miner(address)
         assert "Goldshell" in type(miner).__name__ or "Goldshell" in type(miner).__mro__[1].__name__
-        data = await miner.get_data()
+        # its own reading of the list of pools as a configuration fails in 0.79 for every Goldshell
+        data = await miner.get_data(exclude=["config"])
         devs = await miner.rpc.devs()
         web = await miner.web.pools()
     assert float(data.hashrate) > 0
