@@ -55,6 +55,7 @@ class Code(IntEnum):
     POOL_REMOVED = 68
     DEVDETAILS = 69
     STATS = 70
+    MISSING_CHECK = 71  # as cgminer numbers it; hardware.md does not list it
     CHECK = 72
     POOL_PRIORITY = 73
     COIN = 78
@@ -135,12 +136,19 @@ def decode_pool(parameter: str) -> list[str]:
     return parts
 
 
+LAST_WORDS = ("RESTART", "BYE")
+"""Whole answers to ``restart`` and ``quit``."""
+
+
 # ---- answers ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The STATUS of an answer: a letter (S ok, I info, W warning, E error, F fatal), a code, a text."""
+    """The STATUS of an answer: a letter (S ok, I info, W warning, E error, F fatal), a code, a text.
+
+    ``restart`` and ``quit`` are answered with the words RESTART and BYE in the place of a letter.
+    """
 
     letter: str
     code: int | None
@@ -151,7 +159,7 @@ class Status:
     @property
     def ok(self) -> bool:
         """Whether the command was carried out."""
-        return self.letter in ("S", "I", "W")
+        return self.letter in ("S", "I", "W", *LAST_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +183,8 @@ class Answer:
         return self.sections.get(section, ())
 
 
-_STRING = re.compile(r'("(?:[^"\\]|\\.)*")', re.S)
+# an unfinished string goes to the end, so that no input is looked at twice
+_STRING = re.compile(r'("(?:[^"\\]|\\.?)*+"?)', re.S)
 _MISSING_COMMA = re.compile(r"([}\]])(\s*)(?=[{\[])")
 _COMMA_FIRST = re.compile(r"([\[{])\s*,")
 _COMMA_LAST = re.compile(r",(\s*[}\]])")
@@ -239,6 +248,9 @@ def _answer(body: dict[str, Any], repaired: bool, raw: bytes) -> Answer:
         if isinstance(rows, list)
     }
     rows = sections.pop("STATUS", ())
+    word = body.get("STATUS")
+    if isinstance(word, str):  # the last words before a restart or an end
+        return Answer(Status(word, None, word), sections, repaired, raw)
     return Answer(_status(rows[0]) if rows else None, sections, repaired, raw)
 
 
@@ -265,7 +277,7 @@ class Reply:
     """What a server answers to one command.
 
     Attributes:
-        letter: of its status.
+        letter: of its status; one of ``LAST_WORDS`` is the whole answer.
         code: of its status.
         message: of its status.
         section: name of its rows, or None for a status alone.
@@ -298,6 +310,8 @@ def _text(value: Any) -> str:
 
 
 def _body(reply: Reply, description: str, when: int) -> str:
+    if reply.letter in LAST_WORDS:
+        return _text({"STATUS": reply.letter})
     status = {"STATUS": reply.letter, "When": when, "Code": reply.code, "Msg": reply.message}
     text = f'{{"STATUS":[{_text(status | {"Description": description})}]'
     if reply.section is not None:
@@ -327,6 +341,8 @@ def encode_replies(
 
 
 def _plain(reply: Reply, description: str, when: int) -> str:
+    if reply.letter in LAST_WORDS:
+        return reply.letter
     parts = [
         f"STATUS={reply.letter},When={when},Code={reply.code},Msg={reply.message},Description={description}"
     ]
@@ -344,19 +360,33 @@ def _plain_value(value: Any) -> str:
 
 # ---- what a recorder may keep ----------------------------------------------------------------------------------------
 
-_ADDPOOL_JSON = re.compile(rb'("parameter"\s*:\s*")((?:[^"\\]|\\.)*)(")', re.S)
-_ADDPOOL_TEXT = re.compile(rb"(addpool\|)([^\0\r\n]*)")
+_JSON_PARAMETER = re.compile(rb'("parameter"\s*:\s*")((?:[^"\\]|\\.?)*+)', re.S)
+_TEXT_PARAMETER = re.compile(rb"(addpool\|)(.*)", re.S)
 REDACTED = "***"
 
 
 def redact(data: bytes) -> bytes:
-    """The same bytes with the password of an ``addpool`` replaced."""
+    """The same bytes with the password of an ``addpool`` replaced, also where the request was cut off."""
     if b"addpool" not in data:
         return data
-    data = _ADDPOOL_JSON.sub(lambda m: m[1] + _without_password(m[2]) + m[3], data)
-    return _ADDPOOL_TEXT.sub(lambda m: m[1] + _without_password(m[2]), data)
+    if data.lstrip(b"\0 \r\n\t").startswith(b"{"):
+        return _JSON_PARAMETER.sub(lambda m: m[1] + _hidden_in_json(m[2]), data)
+    return _TEXT_PARAMETER.sub(lambda m: m[1] + _hidden_in_text(m[2]), data)
 
 
-def _without_password(parameter: bytes) -> bytes:
-    parts = re.split(rb"(?<!\\),", parameter)
-    return b",".join([*parts[:2], REDACTED.encode()]) if len(parts) > 2 else parameter
+def _hidden_in_json(text: bytes) -> bytes:
+    try:
+        parameter = json.loads(f'"{text.decode()}"', strict=False)
+    except ValueError:
+        return REDACTED.encode()  # broken: nobody can say where its password begins
+    kept = _without_password(parameter)
+    return text if kept == parameter else json.dumps(kept)[1:-1].encode()
+
+
+def _hidden_in_text(text: bytes) -> bytes:
+    return _without_password(text.decode("latin-1")).encode("latin-1")
+
+
+def _without_password(parameter: str) -> str:
+    parts = decode_pool(parameter)
+    return parameter if len(parts) < 3 else encode_pool(parts[0], parts[1], REDACTED)

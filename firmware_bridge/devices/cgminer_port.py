@@ -8,6 +8,7 @@ import contextlib
 from firmware_bridge.devices.cgminer_api import (
     ANSWER_LIMIT,
     PORT,
+    SHOWN,
     Answer,
     decode_answer,
     decode_joined,
@@ -45,34 +46,38 @@ class CgminerPort:
         Raises:
             DeviceError: if there is no connection, no answer in time, none at all, or too long a one.
         """
+        answer = bytearray()
         try:
             async with asyncio.timeout(self._timeout_s):
-                data = await self._exchange(request, what)
+                await self._exchange(request, what, answer)
         except TimeoutError:
-            raise DeviceError(f"{self.name}: {what}: no whole answer within {self._timeout_s:g} s") from None
+            raise DeviceError(
+                f"{self.name}: {what}: no whole answer within {self._timeout_s:g} s{_so_far(answer)}"
+            ) from None
         except OSError as error:
-            raise DeviceError(f"{self.name}: {what}: {error.strerror or error}") from error
-        if not data:
+            reason = error.strerror or str(error) or type(error).__name__
+            raise DeviceError(f"{self.name}: {what}: {reason}{_so_far(answer)}") from error
+        if not answer:
             raise DeviceError(f"{self.name}: {what}: the device hung up without an answer")
-        return data
+        return bytes(answer)
 
-    async def _exchange(self, request: bytes, what: str) -> bytes:
+    async def _exchange(self, request: bytes, what: str, answer: bytearray) -> None:
         reader, writer = await asyncio.open_connection(self.host, self.port)
         try:
             if self._tap is not None:
                 self._tap.sent(request)
             writer.write(request)
             await writer.drain()
-            answer = bytearray()
             while piece := await reader.read(1 << 16):
                 if self._tap is not None:
                     self._tap.received(piece)
                 answer += piece
                 if len(answer) > ANSWER_LIMIT:
-                    raise DeviceError(f"{self.name}: {what}: the answer has more than {ANSWER_LIMIT} bytes")
+                    raise DeviceError(
+                        f"{self.name}: {what}: the answer has more than {ANSWER_LIMIT} bytes{_so_far(answer)}"
+                    )
             if self._tap is not None:
                 self._tap.received(b"")
-            return bytes(answer)
         finally:
             writer.close()
             with contextlib.suppress(OSError):
@@ -102,3 +107,7 @@ class CgminerPort:
             if all(command in answers for command in commands):
                 return answers
         return {command: await self.ask(command) for command in commands}
+
+
+def _so_far(answer: bytearray) -> str:
+    return f"; {len(answer)} bytes came: {bytes(answer[:SHOWN])!r}" if answer else ""

@@ -87,18 +87,35 @@ class CgminerServer:
         request = decode_request(data)
         if isinstance(request, Code):
             reply = Reply("E", request, TEXTS[request])
-            return self._encode({"": reply}, as_json=data.lstrip()[:1] == b"{", joined=False)
-        replies = {command: self._reply(command, request) for command in request.commands}
+            as_json = data.strip(b"\0 \r\n\t").startswith(b"{")
+            return self._encode({"": reply}, as_json=as_json, joined=False)
+        commands = dict.fromkeys(request.commands)  # one asked for a thousand times is answered once
+        replies = {command: self._reply(command, request) for command in commands}
         return self._encode(replies, as_json=request.as_json, joined=len(request.commands) > 1)
 
     def _reply(self, command: str, request: Request) -> Reply:
+        # access is looked at first, so that a caller cannot find out what is behind it
+        if not self._allowed(command, joined=len(request.commands) > 1):
+            return refusal(command)
+        if command == "check":
+            return self._check(request.parameter)
         handler = self._commands.get(command)
         if handler is None:
             return Reply("E", Code.INVALID_COMMAND, TEXTS[Code.INVALID_COMMAND])
-        refused = command in PRIVILEGED and (not self.writable or len(request.commands) > 1)
-        if refused or command in self._closed_to_all:
-            return refusal(command)
         return handler(request.parameter)
+
+    def _allowed(self, command: str, *, joined: bool = False) -> bool:
+        refused = command in PRIVILEGED and (not self.writable or joined)
+        return not refused and command not in self._closed_to_all
+
+    def _check(self, command: str | None) -> Reply:
+        """Whether a command exists and this caller may use it."""
+        if not command:
+            return Reply("E", Code.MISSING_CHECK, "Missing check cmd")
+        known = command in self._commands or command == "check"
+        access = known and self._allowed(command)
+        row = {"Exists": "Y" if known else "N", "Access": "Y" if access else "N"}
+        return Reply("S", Code.CHECK, "Check command", "CHECK", [row])
 
     def _encode(self, replies: Mapping[str, Reply], *, as_json: bool, joined: bool) -> bytes:
         when = self._clock.wall_ns() // 1_000_000_000

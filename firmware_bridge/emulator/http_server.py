@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -140,7 +141,10 @@ class HttpServer:
                         raise h11.RemoteProtocolError("the request is too long", error_status_hint=413)
                 elif isinstance(event, h11.EndOfMessage):
                     assert head is not None
-                    return _request(head, bytes(body))
+                    try:
+                        return _request(head, bytes(body))
+                    except ValueError as error:
+                        raise h11.RemoteProtocolError(f"the target is no URL: {error}") from error
                 else:
                     return None
 
@@ -206,9 +210,9 @@ def _md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
+# a quoted value may hold commas: the target of a request does
+_PAIR = re.compile(r'(\w++)=(?:"((?:[^"\\]|\\.)*+)"|([^",\s]++))')
+
+
 def _pairs(text: str) -> list[tuple[str, str]]:
-    pairs = []
-    for part in text.split(","):
-        name, _, value = part.strip().partition("=")
-        pairs.append((name, value.strip('"')))
-    return pairs
+    return [(name, quoted or plain) for name, quoted, plain in _PAIR.findall(text)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from firmware_bridge import headers
 from firmware_bridge.stratum import lines, wire
 from tests.fuzz.devices_axeos import AXEOS
+from tests.fuzz.devices_s9 import DEVICES_S9
 from tests.fuzz.files import FILES
 from tests.fuzz.serial import SERIAL
 from tests.fuzz.sessions import CONVERSATIONS, check_conversation
@@ -156,4 +157,5 @@ TARGETS = [
     *(Target(name, corpus(), check, weight) for name, corpus, check, weight in AXEOS),
     *(Target(name, corpus(), check, weight=0.02) for name, corpus, check in FILES),
     *(Target(name, corpus, check) for name, corpus, check in SERIAL),
+    *(Target(name, corpus, check, weight) for name, corpus, check, weight in DEVICES_S9),
 ]
