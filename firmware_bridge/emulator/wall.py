@@ -186,6 +186,15 @@ class WallMiner:
         exponent = math.floor(math.log2(max(0.5 * rate, 1.0) / (self.model.capacity_ths * 1e12 * self._pace)))
         return f"give a smaller difficulty scale, for example --scale 2^{exponent}"
 
+    def _warn_of_other_algorithm(self) -> None:
+        mine, its = ("LBRY", "Bitcoin") if self.model.lbry else ("Bitcoin", "LBRY")
+        text = (
+            f"the pool sends jobs of {its}, an {self.model.title} hashes {mine}: they are left out; start the bridge "
+            f"with --algorithm auto, or with --algorithm {'lbry' if self.model.lbry else 'sha256d'}"
+        )
+        if text not in self.warnings:
+            self._warn(text)
+
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         self._on_warning(text)
@@ -238,6 +247,9 @@ class WallMiner:
         return self._loop.call_later(delay_s, callback, *args)
 
     def _notified(self, job: Job) -> None:
+        if (job.claimtrie is not None) is not self.model.lbry:
+            self._warn_of_other_algorithm()
+            return
         number = self._n_jobs
         try:
             self._jobs[number] = PreparedJob.of(job, self.model.floor)
