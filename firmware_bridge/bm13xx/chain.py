@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from firmware_bridge.bm13xx import pll
 from firmware_bridge.bm13xx import registers as r
-from firmware_bridge.bm13xx.decoder import AnswerDecoder
 from firmware_bridge.bm13xx.frames import (
     ChainInactive,
-    Command,
     JobFrame,
     NonceAnswer,
-    ReadRegister,
     RegisterAnswer,
     SetAddress,
-    WriteRegister,
-    encode,
 )
+from firmware_bridge.bm13xx.link import TRIES, Link
 from firmware_bridge.bm13xx.nonces import (
     JOBS_IN_FLIGHT,
     NonceOrigin,
@@ -35,9 +30,6 @@ from firmware_bridge.errors import DeviceError
 from firmware_bridge.headers import DEFAULT_VERSION_MASK, Job
 from firmware_bridge.stratum.kernel_time import Stamp
 
-ANSWER_TIMEOUT_S = 1.0
-QUIET_S = 0.1
-"""A broadcast read is over when nothing more came for so long."""
 BAUD_PAUSE_S = 0.05
 """Between the frame that changes the chips' speed and the host's own change."""
 
@@ -64,40 +56,19 @@ class ChainNonce:
 
     answer: NonceAnswer
     origin: NonceOrigin
-    work: ChainJob
+    work: ChainJob | None  # None where no job in flight has this id
     stamp: Stamp
-
-
-@dataclass(slots=True)
-class ChainCounts:
-    """What a chain sent since it was opened.
-
-    Attributes:
-        nonces: intact nonce answers.
-        unknown_job: of them, for a job id that is not in flight.
-        registers: intact register answers.
-        unasked: of them, without a question.
-    """
-
-    nonces: int = 0
-    unknown_job: int = 0
-    registers: int = 0
-    unasked: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return asdict(self)
 
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
-class Chain:
+class Chain(Link):
     """One chain behind one port.
 
     Args:
         port: open.
-        on_nonce: called with each nonce of a known job.
+        on_nonce: called with each nonce.
         on_lost: called when the port went away.
         sleep: how the clock's ramp waits.
     """
@@ -110,49 +81,12 @@ class Chain:
         on_lost: Callable[[DeviceError], None] = lambda error: None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self.port = port
+        super().__init__(port, on_lost)
         self.on_nonce = on_nonce
-        self.counts = ChainCounts()
-        self.decoder = AnswerDecoder()
-        self.chips = 0
-        self.lost: DeviceError | None = None
-        self._on_lost = on_lost
+        self.hash_counting_number: int | None = None  # as it was written last
         self._sleep = sleep
         self._jobs: OrderedDict[int, ChainJob] = OrderedDict()
         self._next_id = 0
-        self._reading: tuple[int, list[RegisterAnswer], asyncio.Event] | None = None
-        self._asking = asyncio.Lock()
-
-    def start(self) -> None:
-        """Listen."""
-        self.port.start(self._received, self._gone)
-
-    def close(self) -> None:
-        """Let go of the port."""
-        self.port.close()
-
-    def send(self, command: Command) -> None:
-        """Send a command.
-
-        Raises:
-            DeviceError: if the port is gone.
-        """
-        if self.lost is not None:
-            raise DeviceError(str(self.lost))
-        self.port.write(encode(command))
-
-    def write(self, register: int, value: int, chip: int | None = None) -> None:
-        """Write a register of one chip (by address) or of all."""
-        self.send(WriteRegister(register, value, chip))
-
-    # ---- what arrives ----
-
-    def _received(self, data: bytes, stamp: Stamp) -> None:
-        for answer in self.decoder.feed(data):
-            if isinstance(answer, NonceAnswer):
-                self._nonce(answer, stamp)
-            elif isinstance(answer, RegisterAnswer):
-                self._register(answer)
 
     def _nonce(self, answer: NonceAnswer, stamp: Stamp) -> None:
         self.counts.nonces += 1
@@ -160,84 +94,59 @@ class Chain:
         work = self._jobs.get(where.job_id)
         if work is None:
             self.counts.unknown_job += 1
-            return
         self.on_nonce(ChainNonce(answer, where, work, stamp))
 
-    def _register(self, answer: RegisterAnswer) -> None:
-        self.counts.registers += 1
-        if self._reading is None or self._reading[0] != answer.register:
-            self.counts.unasked += 1
-            return
-        self._reading[1].append(answer)
-        self._reading[2].set()
-
-    def _gone(self, error: DeviceError) -> None:
-        self.lost = error
-        if self._reading is not None:
-            self._reading[2].set()
-        self._on_lost(error)
-
-    # ---- questions ----
-
-    async def read(
-        self, register: int, chip: int | None = None, *, expect: int | None = None
-    ) -> list[RegisterAnswer]:
-        """Read a register of one chip (by address) or of all; the answers in the order of the chain.
-
-        Args:
-            register: its number.
-            chip: address, None for all.
-            expect: how many answers end the waiting; by default as many as there are chips.
+    async def find(self) -> int:
+        """Count the chips at the speed of the port, else at the other one, at which another host may have left them.
 
         Raises:
-            DeviceError: if nothing answers in time, with what was sent and what came.
+            DeviceError: if none answers at either speed, or another chip does; the port has its speed from before.
         """
-        expect = expect if expect is not None else (1 if chip is not None else self.chips or None)
-        async with self._asking:
-            answers: list[RegisterAnswer] = []
-            came = asyncio.Event()
-            self._reading = (register, answers, came)
-            command = ReadRegister(register, chip)
+        first: DeviceError | None = None
+        before = self.port.baud
+        for baud in (before, r.WORKING_BAUD if before != r.WORKING_BAUD else r.RESET_BAUD):
+            if baud != self.port.baud:
+                self.port.set_baud(baud)
+                self.decoder.discard()
             try:
-                self.send(command)
-                patience = ANSWER_TIMEOUT_S
-                while expect is None or len(answers) < expect:
-                    came.clear()
-                    try:
-                        async with asyncio.timeout(patience):
-                            await came.wait()
-                    except TimeoutError:
-                        break
-                    if self.lost is not None:
-                        raise DeviceError(str(self.lost))
-                    patience = QUIET_S if expect is None else ANSWER_TIMEOUT_S
-            finally:
-                self._reading = None
-        if not answers:
-            seen = self.decoder.counts
-            raise DeviceError(
-                f"{self.port.path}: nothing answered to {encode(command).hex(' ')} (read {r.name_of(register)}) within "
-                f"{ANSWER_TIMEOUT_S:g} s; {seen.received} bytes came so far, {seen.dropped} of them noise. "
-                "Is it powered, and are RX and TX the right way round?"
-            )
-        return answers
+                return await self.count()
+            except DeviceError as error:
+                first = first or error
+                if self.lost is not None:
+                    raise
+        self.port.set_baud(before)
+        assert first is not None
+        raise first
 
     async def count(self) -> int:
         """How many BM1366 answer; sets nothing but the 11-byte form of answers.
 
+        On a bad cable it asks again, since nobody tells whose answer was lost.
+
         Raises:
             DeviceError: if none does, or another chip.
         """
-        for _ in range(3):
-            self.write(r.Register.VERSION_ROLLING, r.version_rolling(DEFAULT_VERSION_MASK))
-        answers = await self.read(r.Register.CHIP_ID)
-        others = [a for a in answers if a.value >> 16 != r.CHIP_MODEL]
+        most: list[RegisterAnswer] = []
+        for left in reversed(range(TRIES)):
+            noise = self.decoder.counts.dropped
+            for _ in range(3):
+                self.write(r.Register.VERSION_ROLLING, r.version_rolling(DEFAULT_VERSION_MASK))
+            try:
+                answers = await self.read(r.Register.CHIP_ID, expect=0)
+            except DeviceError:
+                if self.decoder.counts.dropped == noise or left == 0 or self.lost is not None:
+                    raise
+                continue
+            most = answers if len(answers) > len(most) else most
+            if self.decoder.counts.dropped == noise:
+                break
+        others = [a for a in most if a.value >> 16 != r.CHIP_MODEL]
         if others:
             model = others[0].value >> 16
             raise DeviceError(
                 f"{self.port.path}: a chip says it is {model:04X}, not BM1366: {others[0].value:08X}"
             )
-        self.chips = len(answers)
+        self.chips = len(most)
         return self.chips
 
     # ---- bringing it up ----
@@ -299,19 +208,53 @@ class Chain:
         Raises:
             DeviceError: if it does not answer.
         """
-        answer = (await self.read(r.Register.PLL0, 0))[0]
-        held = pll.decode(answer.value)
+        held = pll.decode(await self.pll_word())
         return None if held is None else held.frequency_mhz
 
-    async def set_frequency(self, frequency_mhz: float, *, from_mhz: float | None) -> float:
-        """Ramp all chips to the nearest clock that their PLL makes, then fit their nonce space; returns that clock."""
+    async def pll_word(self) -> int:
+        """What the first chip's PLL register holds.
+
+        Raises:
+            DeviceError: if it does not answer.
+        """
+        return (await self.ask(r.Register.PLL0, 0))[0].value
+
+    async def set_frequency(
+        self, frequency_mhz: float, *, from_mhz: float | None, word: int | None = None
+    ) -> float:
+        """Ramp all chips to the nearest clock that their PLL makes, fit their nonce space, and read the clock back.
+
+        Args:
+            frequency_mhz: where to go.
+            from_mhz: where the chips are; None where they have no clock.
+            word: register value to end with, where the dividers are not to be chosen here.
+
+        Returns:
+            The clock that they have now.
+
+        Raises:
+            DeviceError: if a chip does not answer, or does not hold what was written.
+        """
         start = pll.RAMP_START_MHZ if from_mhz is None else from_mhz
         steps = ([start] if from_mhz is None else []) + pll.ramp(start, frequency_mhz)
-        for step in steps:
-            self.write(r.Register.PLL0, pll.choose(step).register)
+        words = [pll.choose(step).register for step in steps]
+        final = words[-1] = words[-1] if word is None else word
+        for value in words:
+            self.write(r.Register.PLL0, value)
             await self._sleep(pll.RAMP_PAUSE_S)
-        exact = pll.choose(frequency_mhz).frequency_mhz
-        self.write(r.Register.HASH_COUNTING_NUMBER, r.hash_counting_number(exact, max(1, self.chips)))
+        held: list[int] = []
+        for _ in range(TRIES):
+            held = [answer.value for answer in await self.ask(r.Register.PLL0)]
+            if all(value == final for value in held):
+                break
+            self.write(r.Register.PLL0, final)  # a frame may have been spoiled
+        else:
+            shown = " ".join(f"{value:08X}" for value in held)
+            raise DeviceError(f"{self.port.path}: PLL {final:08X} was written, the chips hold {shown}")
+        reached = pll.decode(final)
+        exact = pll.choose(frequency_mhz).frequency_mhz if reached is None else reached.frequency_mhz
+        self.hash_counting_number = r.hash_counting_number(exact, max(1, self.chips))
+        self.write(r.Register.HASH_COUNTING_NUMBER, self.hash_counting_number)
         return exact
 
     async def hashes(self) -> int:
@@ -320,11 +263,11 @@ class Chain:
         Raises:
             DeviceError: if they do not answer.
         """
-        return sum(answer.value for answer in await self.read(r.Register.TOTAL_HASHES))
+        return sum(answer.value for answer in await self.ask(r.Register.TOTAL_HASHES))
 
     async def errors(self) -> int:
         """Erroneous hashes of all chips since their reset, in units of 2^32."""
-        return sum(answer.value for answer in await self.read(r.Register.ERROR_COUNTER))
+        return sum(answer.value for answer in await self.ask(r.Register.ERROR_COUNTER))
 
     # ---- work ----
 

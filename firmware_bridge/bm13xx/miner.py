@@ -7,17 +7,19 @@ the difference. The host chooses extranonce2 here: a new one for every job.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from firmware_bridge.bm13xx import pll
 from firmware_bridge.bm13xx import registers as r
 from firmware_bridge.bm13xx.chain import Chain, ChainNonce
+from firmware_bridge.bm13xx.nonces import share_fields
 from firmware_bridge.bm13xx.port import Port
-from firmware_bridge.errors import DeviceError, LabError, UserError
-from firmware_bridge.headers import DEFAULT_VERSION_MASK
+from firmware_bridge.errors import DeviceError, LabError, TraceError, UserError
+from firmware_bridge.headers import DEFAULT_VERSION_MASK, Job
 from firmware_bridge.stratum.dispatch import DispatchContext, JobPolicy, JobSymbol, SymbolSource
 from firmware_bridge.stratum.shares import ShareDesk, Worker
 from firmware_bridge.stratum.verify import PreparedJob
@@ -27,7 +29,16 @@ from firmware_bridge.trace.schema import TelemetryRow
 if TYPE_CHECKING:
     from firmware_bridge.stratum.server import Bridge
 
+log = logging.getLogger(__name__)
+
 AGENT = "bm1366 over serial"
+ROLL_AFTER = 0.5
+"""Part of a job's versions after which the chain gets the job again with another extranonce2: a long chain goes through
+them in seconds, and would then find the same nonces again."""
+MUTE = 2.0**32
+"""Difficulty at which nothing comes any more: the speed of the line is not changed in the middle of an answer."""
+LEAST_ROLLED_BITS = 3
+"""The eight small cores of a core work on as many versions side by side."""
 COUNTERS_EVERY_S = 30.0
 """Time between two looks at the chips' own counters."""
 
@@ -83,9 +94,13 @@ class SerialMiner:
         self._worker: Worker
         self._ticket = float(r.ticket_difficulty(config.ticket))
         self._timer: asyncio.TimerHandle | None = None
+        self._roll_timer: asyncio.TimerHandle | None = None
+        self._extranonces = 0
+        self._over = False
         self._watch: asyncio.Task[None] | None = None
         self._sent = 0
         self._before_mhz: float | None = None
+        self._before_word: int | None = None
         self._counted: tuple[int, int] | None = None
 
     # ---- life ----
@@ -94,16 +109,25 @@ class SerialMiner:
         """Bring the chain up and give it its first job.
 
         Raises:
+            UserError: if the bridge lets miners roll fewer version bits than these chips need.
             DeviceError: if no chip answers.
         """
+        mask = DEFAULT_VERSION_MASK & bridge.config.version_mask
+        if mask.bit_count() < LEAST_ROLLED_BITS:
+            raise UserError(
+                f"{self.address}: a BM1366 works on 8 versions at once, so it has to roll {LEAST_ROLLED_BITS} bits of "
+                f"1fffe000 at least; the bridge's version mask leaves {mask:08x}"
+            )
         self._bridge, self._policy, self._source = bridge, bridge.policy, bridge.source
         chain, config = self.chain, self.config
         chain.start()
-        await chain.count()
-        self._before_mhz = await chain.frequency()
+        await chain.find()
+        word = await chain.pll_word()
+        held = pll.decode(word)
+        if held is not None:
+            self._before_mhz, self._before_word = held.frequency_mhz, word
         target = config.frequency_mhz or self._before_mhz or 485.0
         chips = await chain.initialise(frequency_mhz=target, ticket=self._ticket, baud=config.baud)
-        mask = DEFAULT_VERSION_MASK & bridge.config.version_mask
         chain.write(r.Register.VERSION_ROLLING, r.version_rolling(mask))
         desk = ShareDesk(keep_jobs=bridge.on_share is not None)
         self._session = _Enrolled(AGENT, config.scale, bridge.factory.extranonce1(), mask, desk)
@@ -122,20 +146,28 @@ class SerialMiner:
         self._cancel()
         bridge = self._bridge
         if bridge is not None and self.chain.lost is None and self._session is not None:
-            with contextlib.suppress(DeviceError):
-                await self._write_counters()
-                now_mhz = await self.chain.frequency()
-                target = self._before_mhz or 56.25
-                if now_mhz is not None and abs(now_mhz - target) > 0.01:
-                    await self.chain.set_frequency(target, from_mhz=now_mhz)
-                if self.config.baud is not None:
-                    await self.chain.set_baud(r.RESET_BAUD)
+            try:
+                await self._bring_back(bridge)
+            except DeviceError as error:
+                bridge.source_lost(self.miner, self.address, DeviceError(f"its clock is not back: {error}"))
         await asyncio.to_thread(self.chain.close)
 
+    async def _bring_back(self, bridge: Bridge) -> None:
+        self.chain.set_ticket(MUTE)
+        now_mhz = await self.chain.frequency()
+        target = self._before_mhz or pll.RAMP_START_MHZ
+        if bridge.failure is None:
+            await self._write_counters()
+        if now_mhz is not None and abs(now_mhz - target) > 0.01:
+            await self.chain.set_frequency(target, from_mhz=now_mhz, word=self._before_word)
+        if self.config.baud is not None:
+            await self.chain.set_baud(r.RESET_BAUD)
+
     def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._roll_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._roll_timer = None
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -146,44 +178,74 @@ class SerialMiner:
     # ---- work ----
 
     def _dispatch(self) -> None:
+        """The next job of the lab."""
         bridge, session = self._bridge, self._session
         assert bridge is not None
         assert session is not None
-        if self.chain.lost is not None or bridge.stopping:
+        if self.chain.lost is not None or bridge.stopping or self._over:
             return
-        wall_ns = bridge.clock.wall_ns()
-        symbol = self._symbol(bridge, session, wall_ns)
-        if symbol is not None and symbol.difficulty is not None:
-            self._ticket = float(self.chain.set_ticket(symbol.difficulty))
-        job = bridge.factory.make(
-            extranonce1=session.extranonce1,
-            difficulty=r.threshold(self._ticket),
-            scale=session.scale,
-            version_mask=session.version_mask,
-            wall_ns=wall_ns,
-            symbol=symbol,
-            label=self._source is None,
-            clean=True,
-        )
-        extranonce2 = (self._sent & 0xFFFFFFFF).to_bytes(job.extranonce2_size, "little").hex()
-        prepared = PreparedJob(job)
-        prepared.sent_wall_ns, prepared.sent_monotonic_ns = (
-            bridge.clock.wall_ns(),
-            bridge.clock.monotonic_ns(),
-        )
         try:
-            self.chain.dispatch(job, extranonce2)
+            wall_ns = bridge.clock.wall_ns()
+            symbol = self._symbol(bridge, session, wall_ns)
+            job = bridge.factory.make(
+                extranonce1=session.extranonce1,
+                difficulty=r.threshold(self._ticket),
+                scale=session.scale,
+                version_mask=session.version_mask,
+                wall_ns=wall_ns,
+                symbol=symbol,
+                label=self._source is None,
+                clean=True,
+            )
+            prepared = PreparedJob(job)
+            prepared.sent_wall_ns = bridge.clock.wall_ns()
+            prepared.sent_monotonic_ns = bridge.clock.monotonic_ns()
+            self._give(job)
+            self._sent += 1
+            bridge.sent_by_source(self.miner, prepared)
         except DeviceError as error:
             self._lost(error)
             return
-        self._sent += 1
-        bridge.sent_by_source(self.miner, prepared)
+        except LabError as error:
+            self._over = True
+            self._cancel()
+            bridge.fail(error)
+            return
         session.desk.add_job(prepared)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(self._policy.deadline_s(), self._dispatch)
 
+    def _give(self, job: Job) -> None:
+        """Put a job on the chain, with an extranonce2 of its own, and come back before its versions are used up."""
+        assert self._session is not None
+        extranonce2 = (self._extranonces & 0xFFFFFFFF).to_bytes(job.extranonce2_size, "little").hex()
+        self._extranonces += 1
+        self.chain.dispatch(job, extranonce2)
+        if self._roll_timer is not None:
+            self._roll_timer.cancel()
+            self._roll_timer = None
+        hcn = self.chain.hash_counting_number
+        if hcn is not None:
+            roll_s = ROLL_AFTER * r.versions_last_s(hcn, self._session.version_mask)
+            self._roll_timer = asyncio.get_running_loop().call_later(roll_s, self._roll, job)
+
+    def _roll(self, job: Job) -> None:
+        """The same job once more, with another extranonce2."""
+        self._roll_timer = None
+        if self.chain.lost is not None or self._over or self._bridge is None or self._bridge.stopping:
+            return
+        try:
+            self._give(job)
+        except DeviceError as error:
+            self._lost(error)
+
     def _symbol(self, bridge: Bridge, session: _Enrolled, wall_ns: int) -> JobSymbol | None:
+        """What the next job carries; a symbol for another difficulty or extranonce1 takes effect here.
+
+        Raises:
+            LabError: if the source fails, or the chain cannot carry its symbol.
+        """
         if self._source is None:
             return None
         current = session.desk.current
@@ -199,14 +261,23 @@ class SerialMiner:
         )
         try:
             symbol = self._source.next(context)
+        except LabError:
+            raise
         except Exception as error:  # a caller's code: whatever it raises ends the run, with its cause
-            failure = (
-                error if isinstance(error, LabError) else UserError(f"the symbol source failed: {error!r}")
-            )
-            failure.__cause__ = None if failure is error else error
-            bridge.fail(failure)
+            raise UserError(f"the symbol source failed: {error!r}") from error
+        if symbol is None:
             return None
-        if symbol is not None and symbol.extranonce1 is not None:
+        if symbol.version_bits is not None and symbol.version_bits & session.version_mask:
+            raise UserError(
+                f"{self.address}: the symbol sets version bits {symbol.version_bits:08x}, but the chips roll "
+                f"{session.version_mask:08x}: use bits outside, or start the bridge with a smaller version mask"
+            )
+        if symbol.difficulty is not None:
+            try:
+                self._ticket = float(self.chain.set_ticket(symbol.difficulty))
+            except ValueError as error:
+                raise UserError(f"{self.address}: the symbol cannot be carried: {error}") from error
+        if symbol.extranonce1 is not None:
             session.extranonce1 = symbol.extranonce1
         return symbol
 
@@ -214,11 +285,12 @@ class SerialMiner:
         bridge, session = self._bridge, self._session
         if bridge is None or session is None or bridge.stopping:
             return
-        job = nonce.work.job
-        word = nonce.answer.nonce.to_bytes(4, "little").hex()
-        params = [self.config.name, job.job_id, nonce.work.extranonce2, job.ntime, word]
-        if session.version_mask:
-            params.append(f"{(nonce.answer.version_bits or 0) << r.VERSION_SHIFT:08x}")
+        word, version_bits = share_fields(nonce.answer)
+        if nonce.work is None:  # a name that no job has, so that the desk judges it as it judges a stranger's
+            params = [self.config.name, f"chip-{nonce.origin.job_id:02x}", "", "", word, version_bits]
+        else:
+            job = nonce.work.job
+            params = [self.config.name, job.job_id, nonce.work.extranonce2, job.ntime, word, version_bits]
         judged = session.desk.judge([SubmitLine(params, UNSET)], nonce.stamp)
         if self._policy.replace_on_share(current=judged.current_valid, valid=judged.valid > 0):
             self._dispatch()
@@ -226,7 +298,8 @@ class SerialMiner:
 
     def _lost(self, error: DeviceError) -> None:
         self._cancel()
-        if self._bridge is not None:
+        if self._bridge is not None and not self._over:
+            self._over = True
             self._bridge.source_lost(self.miner, self.address, error)
 
     # ---- counters ----
@@ -234,8 +307,14 @@ class SerialMiner:
     async def _look_at_counters(self) -> None:
         while True:
             await asyncio.sleep(COUNTERS_EVERY_S)
-            with contextlib.suppress(DeviceError):
+            try:
                 await self._write_counters()
+            except DeviceError as error:  # a bad cable spoils a reading, not the run
+                log.warning("%s", error)
+            except TraceError as error:
+                assert self._bridge is not None
+                self._bridge.fail(error)
+                return
 
     async def _write_counters(self) -> None:
         """What the link and the chips counted, as an event of the run."""

@@ -25,6 +25,10 @@ class Port(Protocol):
 
     path: str
 
+    @property
+    def baud(self) -> int:
+        """Its speed now."""
+
     def start(self, on_bytes: OnBytes, on_lost: Callable[[DeviceError], None]) -> None:
         """Deliver what arrives, in the event loop that runs now."""
 

@@ -190,6 +190,16 @@ def hash_counting_number(frequency_mhz: float, chips: int = 1, cores: int = CORE
     return int(Fraction(1 << 32, next_power_of_two(cores) * next_power_of_two(chips)) * ticks)
 
 
+def versions_last_s(hcn: int, mask: int) -> float:
+    """Seconds until a chip has gone through every version of a job; from then on it finds the same nonces again.
+
+    Args:
+        hcn: hash counting number, the ticks of one batch of 8 versions.
+        mask: version bits that are rolled.
+    """
+    return (1 << mask.bit_count()) / SMALL_CORES_PER_CORE * hcn * HCN_TICK_NS / 1e9
+
+
 def fast_uart(divider: int) -> int:
     """Value of register 28 for a divider: 26 after reset, 2 at work.
 

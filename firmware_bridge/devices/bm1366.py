@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from firmware_bridge.bm13xx import pll
@@ -30,12 +31,24 @@ LIMITS = Limits(
 """Nothing on the serial port tells the temperature: who cools the chips has to know it."""
 
 MEASURE_S = 3.0
-"""How long hashes are counted: a thousand counts of 2^32 on one chip at 485 MHz take ten seconds."""
+"""How long hashes are counted: one chip at 485 MHz counts 101 times 2^32 in a second."""
+MEASURE_TRIES = 3
+UNSURE_AT_MOST = 0.02
+"""A measurement that a busy host makes less certain than this is taken again."""
 CLOCK_TOLERANCE = 0.015
 SETTLE_S = 0.3
 
 NO_VOLTAGE = "a regulator beside the chips sets their voltage, the serial port does not reach it"
 NO_FAN = "the serial port does not reach the fan"
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """Hash counter of the chain, the middle of the time in which it was read, and how long that was."""
+
+    hashes: int
+    middle_ns: int
+    width_ns: int
 
 
 class Bm1366(Device):
@@ -64,6 +77,7 @@ class Bm1366(Device):
         self.scale = scale
         self._taps = taps
         self._chain: Chain | None = None
+        self._words: dict[float, int] = {}  # PLL registers as they were found, by the clock they make
 
     async def chain(self) -> Chain:
         """The chain, opened and counted.
@@ -77,24 +91,12 @@ class Bm1366(Device):
             chain = Chain(SerialPort(self.path, r.RESET_BAUD, tap=tap), sleep=self.sleep)
             chain.start()
             try:
-                await self._count(chain)
+                await chain.find()
             except BaseException:
                 chain.close()
                 raise
             self._chain = chain
         return self._chain
-
-    async def _count(self, chain: Chain) -> None:
-        """Chips that another host left at their working speed do not understand the speed after a reset."""
-        try:
-            await chain.count()
-        except DeviceError as first:
-            chain.port.set_baud(r.WORKING_BAUD)
-            chain.decoder.discard()
-            try:
-                await chain.count()
-            except DeviceError:
-                raise first from None
 
     async def identify(self) -> Identity:
         """Count the chips."""
@@ -114,7 +116,7 @@ class Bm1366(Device):
         found: dict[str, int] = {}
         for register in r.FACTS:
             try:
-                answer = (await chain.read(register, 0))[0]
+                answer = (await chain.ask(register, 0))[0]
             except DeviceError:
                 continue
             found[f"{register:02X}"] = answer.value >> 16 if register == r.Register.CHIP_ID else answer.value
@@ -123,9 +125,9 @@ class Bm1366(Device):
     async def read_telemetry(self) -> Telemetry:
         """Clock and counters of each chip; nothing on this link tells temperature, voltage or power."""
         chain = await self.chain()
-        clocks = await chain.read(r.Register.PLL0)
-        errors = await chain.read(r.Register.ERROR_COUNTER)
-        hashes = await chain.read(r.Register.TOTAL_HASHES)
+        clocks = await chain.ask(r.Register.PLL0)
+        errors = await chain.ask(r.Register.ERROR_COUNTER)
+        hashes = await chain.ask(r.Register.TOTAL_HASHES)
         frequencies = [held.frequency_mhz if (held := pll.decode(a.value)) else None for a in clocks]
         boards = tuple(
             BoardReading(board=number, frequency_mhz=mhz, hardware_errors=wrong.value, chips=1)
@@ -150,7 +152,12 @@ class Bm1366(Device):
 
     async def read_point(self) -> OperatingPoint:
         """The clock that the first chip's PLL makes; before any host set it there is none."""
-        return OperatingPoint(frequency_mhz=await (await self.chain()).frequency())
+        word = await (await self.chain()).pll_word()
+        held = pll.decode(word)
+        if held is None:
+            return OperatingPoint()
+        self._words.setdefault(held.frequency_mhz, word)
+        return OperatingPoint(frequency_mhz=held.frequency_mhz)
 
     async def capabilities(self) -> Capabilities:
         """The clock."""
@@ -171,7 +178,9 @@ class Bm1366(Device):
     async def _write_point(self, point: OperatingPoint) -> bool:
         chain = await self.chain()
         if point.frequency_mhz is not None:
-            await chain.set_frequency(point.frequency_mhz, from_mhz=await chain.frequency())
+            # dividers that were found are brought back as they were, though others make the same clock
+            word = self._words.get(point.frequency_mhz)
+            await chain.set_frequency(point.frequency_mhz, from_mhz=await chain.frequency(), word=word)
         return False
 
     async def _measure(self, point: OperatingPoint) -> Mapping[Setting, Reading]:
@@ -182,17 +191,31 @@ class Bm1366(Device):
         if await chain.hashes() == await self._hashes_after(chain, SETTLE_S):
             chain.dispatch(_measuring_job(), "00000000")
             await self.sleep(SETTLE_S)
-        began_ns, before = self.clock.monotonic_ns(), await chain.hashes()
-        after = await self._hashes_after(chain, MEASURE_S)
-        elapsed_s = (self.clock.monotonic_ns() - began_ns) / 1e9
         what = "total hash counter / 894 small cores"
-        if after <= before or elapsed_s <= 0:
-            return {Setting.FREQUENCY: Reading(None, 0.0, what)}
-        rate = (after - before) * r.HASHES_PER_COUNT / elapsed_s
-        measured = rate / (r.SMALL_CORES * chain.chips) / 1e6
-        counts = 1.5 * chain.chips / (after - before)
-        tolerance = point.frequency_mhz * (CLOCK_TOLERANCE + counts)
-        return {Setting.FREQUENCY: Reading(round(measured, 1), tolerance, what)}
+        reading = Reading(None, 0.0, what)
+        for _ in range(MEASURE_TRIES):
+            first, second = await self._counted(chain, 0.0), await self._counted(chain, MEASURE_S)
+            counts = second.hashes - first.hashes
+            elapsed_s = (second.middle_ns - first.middle_ns) / 1e9
+            if counts <= 0 or elapsed_s <= 0:
+                continue
+            rate = counts * r.HASHES_PER_COUNT / elapsed_s
+            measured = rate / (r.SMALL_CORES * chain.chips) / 1e6
+            # each chip's counter was cut off twice, and read at some time between question and answer
+            unsure = 1.5 * chain.chips / counts + (first.width_ns + second.width_ns) / 2e9 / elapsed_s
+            reading = Reading(round(measured, 1), point.frequency_mhz * (CLOCK_TOLERANCE + unsure), what)
+            if unsure <= UNSURE_AT_MOST:
+                break
+        return {Setting.FREQUENCY: reading}
+
+    async def _counted(self, chain: Chain, after_s: float) -> _Count:
+        """The hash counter after a while, and between which times it was read."""
+        if after_s:
+            await self.sleep(after_s)
+        asked_ns = self.clock.monotonic_ns()
+        hashes = await chain.hashes()
+        width_ns = self.clock.monotonic_ns() - asked_ns
+        return _Count(hashes, asked_ns + width_ns // 2, width_ns)
 
     async def _hashes_after(self, chain: Chain, seconds: float) -> int:
         await self.sleep(seconds)

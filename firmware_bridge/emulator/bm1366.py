@@ -2,8 +2,8 @@
 
 Registers, addresses, 9- and 11-byte forms of answers, ticket mask, order and timing of the scan are those of the
 chip; nonces are really mined, at a difficulty scale that a CPU can carry. At scale 1 a CPU finds nothing in a
-lifetime, so there the jobs of published captures are answered with the nonces that a real chip gave for them, each
-checked by its hash and sent when the scan would come to it; any other job stays without an answer.
+lifetime, so there it is told where in the scan of a published job a real chip found something: it hashes what all small
+cores try around those places, and answers when the scan would come to them. Any other job stays without an answer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
@@ -36,8 +36,9 @@ from firmware_bridge.bm13xx.frames import (
     encode_answer,
 )
 from firmware_bridge.bm13xx.nonces import JOB_ID_MASK, header_of
-from firmware_bridge.emulator.bm1366_scan import JobScan, ScanHit, place_s, reported
+from firmware_bridge.emulator.bm1366_scan import LANES, JobScan, ScanHit, mine_around
 from firmware_bridge.emulator.pty_port import PtyPort
+from firmware_bridge.emulator.serial_line import RESET_SPEED, SerialLine
 from firmware_bridge.emulator.wall_config import DEFAULT_SCALE
 from firmware_bridge.errors import UserError
 
@@ -103,6 +104,7 @@ class Bm1366Summary:
         bytes_arrived: of them, bytes that went out, noise included.
         damaged: frames that lost a byte, or got a wrong one.
         overrun_bytes: bytes that found no room because nobody read.
+        unheard_bytes: bytes of the host at a speed that the chips did not have.
         hashes: double hashes computed.
         skipped_s: time that this CPU could not carry.
         baud: of the chips at the end.
@@ -119,9 +121,10 @@ class Bm1366Summary:
     bytes_arrived: int = 0
     damaged: int = 0
     overrun_bytes: int = 0
+    unheard_bytes: int = 0
     hashes: int = 0
     skipped_s: float = 0.0
-    baud: float = field(default_factory=lambda: r.uart_baud(r.FACTS[r.Register.FAST_UART].power_on or 0))
+    baud: float = RESET_SPEED
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -149,7 +152,8 @@ class Bm1366:
         self._port: PtyPort | None = None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
-        self._out: deque[tuple[float, bytes]] = deque()
+        self._line: SerialLine | None = None
+        self._place: tuple[int, int] | None = None
         self._jobs: dict[int, JobFrame] = {}
         self._job: JobFrame | None = None
         self._scan: JobScan | None = None
@@ -175,7 +179,9 @@ class Bm1366:
         Raises:
             UserError: where the system has no pseudo-terminals.
         """
-        self._port = PtyPort()
+        config, self._port = self.config, PtyPort()
+        faults = {"corrupt": config.corrupt, "lose": config.lose, "noise": config.noise}
+        self._line = SerialLine(self._port, self._rng, **faults)
         self._power_on = self._monotonic()
         self._thread = threading.Thread(target=self._run, name="bm1366", daemon=True)
         self._thread.start()
@@ -192,9 +198,10 @@ class Bm1366:
         return self.summary
 
     def _run(self) -> None:
-        assert self._port is not None
+        line = self._line
+        assert line is not None
         while not self._ended.is_set():
-            data = self._port.read(TICK_S)
+            data = line.read(TICK_S)
             now = self._monotonic()
             hung = self.config.hang_after_s
             if hung is not None and now - self._power_on >= hung:
@@ -202,7 +209,9 @@ class Bm1366:
             if data:
                 self.take(data, now)
             self.work(now)
-            self._send_due(now)
+            line.send_due(self._monotonic())
+            for name, count in asdict(line.counts).items():
+                setattr(self.summary, name, count)
 
     # ---- commands ----
 
@@ -247,11 +256,12 @@ class Bm1366:
     def _written(self, register: int, value: int, now: float) -> None:
         if register == r.Register.FAST_UART:
             self.summary.baud = r.uart_baud(value)
-        restarts = (
-            r.Register.PLL0, r.Register.HASH_COUNTING_NUMBER, r.Register.TICKET_MASK, r.Register.VERSION_ROLLING,
-        )  # fmt: skip
-        if register in restarts and self._job is not None:
+            if self._line is not None:
+                self._line.baud = self.summary.baud
+        elif register == r.Register.VERSION_ROLLING:
             self._begin(now)
+        elif register in (r.Register.PLL0, r.Register.HASH_COUNTING_NUMBER, r.Register.TICKET_MASK):
+            self._go_on(now)
 
     def _register(self, number: int, register: int) -> RegisterAnswer:
         own = self.registers[number]
@@ -287,15 +297,31 @@ class Bm1366:
         self._hashed_since = now if self._job is not None else None
 
     def _begin(self, now: float) -> None:
-        """Start the present job's scan with what the registers say."""
+        """Start the present job's scan."""
+        self._scan, self._place, self._known = None, None, deque()
+        if self._job is None:
+            return
+        self._began = self._hashed_since = now
         own, frequency = self.registers[0], self.frequency_mhz
         hcn = own[r.Register.HASH_COUNTING_NUMBER]
-        self._began, self._scan, self._known = now, None, deque()
-        self._hashed_since = now
-        if self._job is None or frequency is None or hcn == 0:
+        if self.config.scale == 1.0 and frequency is not None and hcn:
+            self._known = known_nonces(self._job, own[r.Register.TICKET_MASK], frequency, hcn)
+        else:
+            self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        """Scan on with what the registers say now, from where the scan is: nothing is tried twice."""
+        if self._job is None:
             return
         if self.config.scale == 1.0:
-            self._known = known_nonces(self._job, own[r.Register.TICKET_MASK], frequency, hcn)
+            self._begin(now)
+            return
+        own, frequency, before = self.registers[0], self.frequency_mhz, self._scan
+        hcn = own[r.Register.HASH_COUNTING_NUMBER]
+        if before is not None:
+            self._place = before.place
+        self._scan = None
+        if frequency is None or hcn == 0:
             return
         self._scan = JobScan(
             self._job,
@@ -307,6 +333,10 @@ class Bm1366:
             scale=self.config.scale,
             pace=self.config.pace,
         )
+        due = now if before is None else self._began + before.next_s
+        if self._place is not None:
+            self._scan.go_on_from(*self._place)
+        self._began = due - self._scan.next_s
 
     def work(self, now: float) -> None:
         """Hash what is due by now."""
@@ -333,55 +363,22 @@ class Bm1366:
     # ---- answers ----
 
     def _answer(self, answer: RegisterAnswer | NonceAnswer, when: float) -> None:
-        self._out.append((when, encode_answer(answer, self.answer_bytes)))
-
-    def _send_due(self, now: float) -> None:
-        due = []
-        while self._out and self._out[0][0] <= now:
-            due.append(self._out.popleft()[1])
-        if not due:
-            return
-        summary = self.summary
-        summary.answers += len(due)
-        summary.bytes_sent += sum(map(len, due))
-        data = (
-            self._spoiled(due)
-            if self.config.corrupt or self.config.lose or self.config.noise
-            else b"".join(due)
-        )
-        assert self._port is not None
-        sent = self._port.write(data)
-        summary.bytes_arrived += sent
-        summary.overrun_bytes += len(data) - sent
-
-    def _spoiled(self, frames: list[bytes]) -> bytes:
-        """The frames after a bad cable."""
-        config, rng = self.config, self._rng
-        out = bytearray()
-        for frame in frames:
-            if config.noise and rng.random() < config.noise:
-                out += rng.bytes(int(rng.integers(1, 24)))
-            data = np.frombuffer(frame, np.uint8).copy()
-            wrong = rng.random(data.size) < config.corrupt
-            data[wrong] ^= (1 << rng.integers(0, 8, int(wrong.sum()))).astype(np.uint8)
-            kept = rng.random(data.size) >= config.lose
-            self.summary.damaged += bool(wrong.any() or not kept.all())
-            out += data[kept].tobytes()
-        return bytes(out)
+        if self._line is not None:
+            self._line.queue(when, encode_answer(answer, self.answer_bytes))
 
 
 def known_nonces(frame: JobFrame, ticket_mask: int, frequency_mhz: float, hcn: int) -> deque[ScanHit]:
-    """What a real chip answered to this job in a published capture, checked by its hash, in the order of the scan."""
+    """What hashing around the known places of a published job finds, in the order of the scan; empty for any other."""
     text = resources.files("firmware_bridge.emulator").joinpath("bm1366_captures.json").read_text()
     own = header_of(frame, NonceAnswer(0, 0, 0, 0))[4:76]
-    hits = []
+    hits: dict[NonceAnswer, ScanHit] = {}
     for capture in json.loads(text)["captures"]:
         if bytes.fromhex(capture["header_4_to_76"]) != own:
             continue
         for nonce, version_bits in capture["nonces"]:
-            answer = NonceAnswer(int(nonce, 16), 0, frame.job_id | version_bits & 7, version_bits)
-            after_s = place_s(answer, frequency_mhz=frequency_mhz, hcn=hcn)
-            hit = reported(frame, answer, ticket_mask, 1.0, after_s)
-            if hit is not None:
-                hits.append(hit)
-    return deque(sorted(hits, key=lambda h: h.after_s))
+            found = mine_around(
+                frame, version_bits // LANES, int(nonce, 16) & 0x1FFFFFF,
+                ticket_mask=ticket_mask, frequency_mhz=frequency_mhz, hcn=hcn,
+            )  # fmt: skip
+            hits.update((hit.answer, hit) for hit in found)
+    return deque(sorted(hits.values(), key=lambda h: h.after_s))

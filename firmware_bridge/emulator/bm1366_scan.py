@@ -29,8 +29,10 @@ CHUNK = 512
 MOST_HITS = 4096
 CORES, SMALL_CORES = r.CORES, r.SMALL_CORES
 BATCHES = r.VERSIONS_PER_JOB // LANES
-SPREAD = 61
-"""Step over the cells from one attempt to the next; coprime to any number of them that occurs."""
+SPREAD = 131
+"""Step over the cells from one attempt to the next: a prime beyond 128 chips, so coprime to 112 cores of them."""
+AROUND = 8
+"""Clocks before and after a known place of the scan that are hashed as well."""
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -64,27 +66,28 @@ def scan_unit(
     found = 0
     state = np.empty(8, dtype=np.uint32)
     block = np.empty(16, dtype=np.uint32)
+    which = np.empty(CHUNK, dtype=np.int64)
     for lane in range(LANES):
-        done = 0
-        while done < attempts:
-            size = min(CHUNK, attempts - done)
-            for i in range(size):
-                attempt = done + i
+        attempt = 0
+        while attempt < attempts:
+            size = 0
+            while size < CHUNK and attempt < attempts:
                 cell = (attempt * SPREAD + lane) % cells
                 core, chip = cell % CORES, cell // CORES
-                if core * LANES + lane >= SMALL_CORES:  # the two small cores that do not work
-                    core = 0
-                counter = first_counter + (attempt * counters) // attempts
-                words[i] = np.uint32((core << 25) | ((chip * interval) << 17) + counter)
+                if core * LANES + lane < SMALL_CORES:  # two small cores do not work
+                    counter = first_counter + (attempt * counters) // attempts
+                    words[size] = np.uint32((core << 25) | (((chip * interval) << 17) + counter))
+                    which[size] = attempt
+                    size += 1
+                attempt += 1
             at = scan_words(midstates[lane], tail, words, 0, size, target, state, block)
             while at >= 0:
                 if found < hits.shape[0]:
                     hits[found, 0] = words[at]
                     hits[found, 1] = np.uint32(lane)
-                    hits[found, 2] = np.uint32(done + at)
+                    hits[found, 2] = np.uint32(which[at])
                     found += 1
                 at = scan_words(midstates[lane], tail, words, at + 1, size, target, state, block)
-            done += size
     return found
 
 
@@ -146,6 +149,8 @@ class JobScan:
         self._target = target_words(min(int((1 << 224) / ticket / scale) - 1, MAX_TARGET))
         tried = self._counters / UNITS_PER_BATCH * r.CORES * chips * scale
         self._tried_per_unit = tried
+        # counters that do not fill the batch leave the rest of it idle
+        self._sweep_s = min(self.batch_s, self._counters * self._per_clock_s)
         self._ticket = ticket
         self._batch = -1
         self._midstates = np.empty((LANES, 8), dtype=np.uint32)
@@ -156,7 +161,19 @@ class JobScan:
     @property
     def next_s(self) -> float:
         """When the next unit begins, in seconds since the job did."""
-        return self.unit / UNITS_PER_BATCH * self.batch_s
+        batch, part = divmod(self.unit, UNITS_PER_BATCH)
+        return batch * self.batch_s + part / UNITS_PER_BATCH * self._sweep_s
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Batch and counter that come next."""
+        batch, part = divmod(self.unit, UNITS_PER_BATCH)
+        return batch, part * self._counters // UNITS_PER_BATCH
+
+    def go_on_from(self, batch: int, counter: int) -> None:
+        """Start at the first unit that tries nothing from before this place: no nonce is found twice."""
+        part = -(-counter * UNITS_PER_BATCH // self._counters)
+        self.unit = batch * UNITS_PER_BATCH + min(part, UNITS_PER_BATCH)
 
     def _version_bits(self, batch: int, lane: int) -> int:
         number = (batch % BATCHES) * LANES + lane
@@ -188,15 +205,14 @@ class JobScan:
         self.unit += 1
         if attempts <= 0:
             return []
-        self.hashes += attempts * LANES
+        self.hashes += attempts * LANES * SMALL_CORES // (CORES * LANES)
         count = scan_unit(
             self._midstates, self._tail, first, counters, self._chips, self._interval, attempts, self._target,
             self._words, self._hits,
         )  # fmt: skip
-        unit_s = self.batch_s / UNITS_PER_BATCH
         hits = []
         for nonce, lane, attempt in self._hits[:count].tolist():
-            hit = self._hit(nonce, lane, batch, begin + attempt / attempts * unit_s)
+            hit = self._hit(nonce, lane, batch, begin + attempt * counters // attempts * self._per_clock_s)
             if hit is not None:
                 hits.append(hit)
         return sorted(hits, key=lambda h: h.after_s)
@@ -227,3 +243,29 @@ def place_s(answer: NonceAnswer, *, frequency_mhz: float, hcn: int) -> float:
     batch = (answer.version_bits or 0) // LANES
     counter = answer.nonce & 0x1FFFFFF
     return batch * hcn * r.HCN_TICK_NS / 1e9 + min(counter * 1e-6 / frequency_mhz, hcn * r.HCN_TICK_NS / 1e9)
+
+
+def mine_around(
+    frame: JobFrame, batch: int, counter: int, *, ticket_mask: int, frequency_mhz: float, hcn: int
+) -> list[ScanHit]:
+    """Hash at full difficulty what all 894 small cores of a single chip try some clocks around a place of the scan."""
+    counters = np.arange(max(0, counter - AROUND), min(1 << 25, counter + AROUND + 1), dtype=np.uint32)
+    state, block = np.empty(8, dtype=np.uint32), np.empty(16, dtype=np.uint32)
+    target = target_words((1 << 224) - 1)
+    hits = []
+    for lane in range(LANES):
+        bits = batch * LANES + lane
+        cores = np.arange((SMALL_CORES - lane + LANES - 1) // LANES, dtype=np.uint32)
+        count = cores.size * counters.size
+        words = np.zeros(count + 16, dtype=np.uint32)
+        words[:count] = (cores[:, None] << np.uint32(25) | counters).ravel()
+        midstate, tail = header_words(header_of(frame, NonceAnswer(0, 0, 0, bits)))
+        at = scan_words(midstate, tail, words, 0, count, target, state, block)
+        while at >= 0:
+            answer = NonceAnswer(int(words[at]), 0, frame.job_id | lane, bits)
+            after_s = place_s(answer, frequency_mhz=frequency_mhz, hcn=hcn)
+            hit = reported(frame, answer, ticket_mask, 1.0, after_s)
+            if hit is not None:
+                hits.append(hit)
+            at = scan_words(midstate, tail, words, at + 1, count, target, state, block)
+    return hits

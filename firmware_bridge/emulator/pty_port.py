@@ -10,6 +10,22 @@ import sys
 
 from firmware_bridge.errors import UserError
 
+_RATES = (9600, 19200, 57600, 115_200, 230_400, 460_800, 921_600, 1_000_000, 1_500_000, 2_000_000, 3_000_000)
+"""Speeds whose names termios may have; not 38400, which every pseudo-terminal starts with."""
+
+
+def _named_speeds() -> dict[int, int]:
+    """Number in termios of each speed that this system knows."""
+    try:
+        import termios
+    except ImportError:  # no pseudo-terminals here either
+        return {}
+    names = ((getattr(termios, f"B{rate}", None), rate) for rate in _RATES)
+    return {number: rate for number, rate in names if number is not None}
+
+
+_SPEEDS = _named_speeds()
+
 
 class PtyPort:
     """The near end.
@@ -41,6 +57,16 @@ class PtyPort:
             if error.errno == errno.EIO:  # nobody has the far end open
                 return b""
             raise
+
+    def host_baud(self) -> int | None:
+        """Speed that the program at the far end set; None where it set none that is known."""
+        import termios
+
+        try:
+            speed = termios.tcgetattr(self._near)[5]
+        except termios.error:
+            return None
+        return _SPEEDS.get(speed)
 
     def write(self, data: bytes) -> int:
         """Send; how many bytes found room: a reader that does not read loses the rest, as on a real UART."""

@@ -260,7 +260,10 @@ class Bridge:
         for connection in list(self._connections):
             connection.quiet()
         for source in self._sources:
-            await source.stop()
+            try:
+                await source.stop()
+            except LabError as error:  # the run is ended properly whatever a source says
+                self.fail(error)
         try:
             await asyncio.to_thread(self._drain)
         except TraceError as error:
