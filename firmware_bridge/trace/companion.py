@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Column, Float, Integer, Table
+from sqlalchemy import JSON, Boolean, Column, Float, Integer, LargeBinary, Table
 
 from firmware_bridge.trace.records import JOB_COLUMNS, columns_after_run
-from firmware_bridge.trace.schema import TelemetryRow, events, jobs, miners, runs, settings, telemetry
+from firmware_bridge.trace.schema import (
+    TelemetryRow,
+    events,
+    jobs,
+    miners,
+    recorded_bytes,
+    runs,
+    settings,
+    telemetry,
+)
 
 _OF_DATABASE = ("run", "first_share_id", "last_share_id")
 _LISTS = ("tags",)
@@ -26,6 +36,7 @@ def fault_of(content: dict[str, Any]) -> str | None:
         settings: columns_after_run(settings),
         events: columns_after_run(events),
         jobs: JOB_COLUMNS,
+        recorded_bytes: columns_after_run(recorded_bytes),
     }
     for table, columns in wanted.items():
         rows = content.get(table.name)
@@ -62,6 +73,8 @@ def _fits(column: Column[Any], value: object) -> bool:
     if value is None:
         return bool(column.nullable)
     kind = column.type
+    if isinstance(kind, LargeBinary):
+        return isinstance(value, str) and _is_base64(value)
     if isinstance(kind, JSON):
         return isinstance(value, list if column.name in _LISTS else dict)
     if isinstance(kind, Boolean):
@@ -75,6 +88,14 @@ def _fits(column: Column[Any], value: object) -> bool:
 
 def _is_int64(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        b64decode(text, validate=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_utf8(text: str) -> bool:

@@ -14,6 +14,7 @@ import csv
 import hashlib
 import json
 import os
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,6 +130,9 @@ def companion_text(reader: TraceReader, run: int, data: Path) -> str:
         "telemetry": list(reader.rows(run, "telemetry")),
         "settings": reader.dicts(run, "settings"),
         "events": reader.dicts(run, "events"),
+        "recorded_bytes": [
+            row | {"data": b64encode(row["data"]).decode()} for row in reader.dicts(run, "recorded_bytes")
+        ],
     }
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 

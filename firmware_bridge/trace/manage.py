@@ -14,7 +14,17 @@ from firmware_bridge.errors import TraceError, UserError
 from firmware_bridge.trace.reader import TraceReader
 from firmware_bridge.trace.records import JOB_COLUMNS, columns_after_run, storable
 from firmware_bridge.trace.run_writer import RunWriter
-from firmware_bridge.trace.schema import EVENT_TABLES, RunRecord, ShareRow, miners, runs, settings, shares
+from firmware_bridge.trace.schema import (
+    EVENT_TABLES,
+    RunRecord,
+    ShareRow,
+    events,
+    miners,
+    recorded_bytes,
+    runs,
+    settings,
+    shares,
+)
 from firmware_bridge.trace.store import engine_for, locate, stdlib_use
 from firmware_bridge.trace.writer import TraceWriter
 
@@ -195,7 +205,7 @@ def _copy(
     for block in _blocks(reader.rows(part, "telemetry")):
         run.telemetry_rows([(shift(row[0], miner_offset), *row[1:]) for row in block])
     for table in EVENT_TABLES:
-        if table is settings or table.name == "events":
+        if table in (settings, events, recorded_bytes):
             index = columns_after_run(table).index("miner")
             for block in _blocks(reader.rows(part, table.name)):
                 shifted = [(*r[:index], shift(r[index], miner_offset), *r[index + 1 :]) for r in block]

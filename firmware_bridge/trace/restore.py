@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,16 @@ from firmware_bridge.trace.companion import fault_of
 from firmware_bridge.trace.recording import BLOCK, ImportResult, file_facts, nothing_readable
 from firmware_bridge.trace.records import JOB_COLUMNS, columns_after_run, job_from_row
 from firmware_bridge.trace.run_writer import RunWriter
-from firmware_bridge.trace.schema import MinerRow, RunRecord, ShareRow, events, miners, runs, settings
+from firmware_bridge.trace.schema import (
+    MinerRow,
+    RunRecord,
+    ShareRow,
+    events,
+    miners,
+    recorded_bytes,
+    runs,
+    settings,
+)
 from firmware_bridge.trace.tabular import RowError
 from firmware_bridge.trace.writer import TraceWriter
 
@@ -197,6 +207,9 @@ class _Restore:
                 names = columns_after_run(table)
                 run.rows(table, [tuple(row[name] for name in names) for row in companion[table.name]])
             run.telemetry_rows([tuple(row) for row in companion["telemetry"]])
+            names = columns_after_run(recorded_bytes)
+            for row in companion["recorded_bytes"]:
+                run.recorded(tuple(b64decode(row[n]) if n == "data" else row[n] for n in names))
             for row in companion["jobs"]:
                 self._jobs[row["job"]] = tuple(row[name] for name in JOB_COLUMNS)
             if companion["data"]["sha256"] != formats.sha256_of(self._path):

@@ -22,7 +22,7 @@ from firmware_bridge.trace.records import job_row
 from firmware_bridge.trace.schema import MinerRow, RunRecord, ShareRow, TelemetryRow
 from firmware_bridge.trace.writer import TraceWriter
 
-TABLES = ("miners", "jobs", "shares", "telemetry", "settings", "events")
+TABLES = ("miners", "jobs", "shares", "telemetry", "settings", "events", "recorded_bytes")
 REQUIRED = [
     "miner", "job_id", "extranonce2", "ntime", "nonce", "version_bits", "difficulty", "valid", "reason", "kernel_ns",
     "monotonic_ns", "wall_ns", "interval_ns",
@@ -51,6 +51,8 @@ def full_run(url: str, rows: list[ShareRow], **record: Any) -> None:
             miner=1, wall_ns=2, setting="fan", previous=None, requested="100", measured=None, reason="",
         )  # fmt: skip
         run.event("note", detail={"k": "v"}, wall_ns=1, monotonic_ns=2)
+        run.recorded((1, "serial:///dev/x", "received", None, 5, 2**60, bytes(range(256))))
+        run.recorded((None, "http://h", "sent", None, 6, 7, b""))
         run.update(tags=["x"], notes="a note", jitter_floor={"p50_ns": 1.5})
         run.end("abort", "stopped", wall_ns=99)
 
