@@ -17,8 +17,10 @@ from typing import Any
 from firmware_bridge.clock import Clock, SystemClock
 from firmware_bridge.devices import cgminer_api
 from firmware_bridge.devices.device import Device
+from firmware_bridge.devices.journal import without_secrets
 from firmware_bridge.devices.registry import open_device
 from firmware_bridge.errors import DeviceError, LabError
+from firmware_bridge.trace.provenance import HIDDEN, is_secret_name
 from firmware_bridge.trace.recorder import RecordedBytes, Recorder
 
 CONFIRMED, DIFFERENT, UNKNOWN = "confirmed", "different", "unknown"
@@ -156,7 +158,7 @@ class FactsReport:
         """As plain data, without the conversation."""
         counts = {s: sum(f.status == s for f in self.facts) for s in (CONFIRMED, DIFFERENT, UNKNOWN)}
         return {
-            "url": self.url,
+            "url": without_secrets(self.url),
             "model": self.model,
             "identity": self.identity,
             "counts": counts,
@@ -201,6 +203,8 @@ def compare(belief: Belief, answers: Mapping[str, Mapping[str, Any] | None]) -> 
     else:
         right = value == expected
     status = CONFIRMED if right else DIFFERENT
+    if is_secret_name(belief.key) and value is not None:
+        value = HIDDEN  # the report is one that a user sends
     return Fact(belief.name, status, shown, value if there else "(missing)", belief.source, belief.seen)
 
 

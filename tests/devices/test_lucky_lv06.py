@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_bridge.clock import VirtualClock
-from firmware_bridge.devices import axeos_keys, lucky_lv06
+from firmware_bridge.devices import axeos_keys, facts, lucky_lv06
 from firmware_bridge.devices.device import PoolSettings
 from firmware_bridge.devices.lucky_lv06 import LuckyLv06
 from firmware_bridge.devices.settings import OperatingPoint, Setting
@@ -445,6 +445,17 @@ async def test_a_hanging_server_is_given_up() -> None:
         await device.identify()
     await device.aclose()
     server.close()
+
+
+async def test_a_report_for_us_holds_no_password(tmp_path: Path) -> None:
+    page = json.dumps({**PAGES["lucky 1.1.0"], "stratumPassword": "geheim", "wifiPass": "geheim"})
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, content=page.encode()))
+    report = await facts.examine("lv06://10.0.0.7", transport=transport)
+    report.write(tmp_path / "facts.json")
+    text = (tmp_path / "facts.json").read_text()
+    assert "geheim" not in text
+    assert "stratumPassword" in text
+    assert {f.name: f.status for f in report.facts}["password in clear"] == "confirmed"
 
 
 @pytest.mark.costly
