@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import math
 import os
@@ -71,6 +72,8 @@ def examine(database_url: str) -> list[Finding]:
         lambda: _disk(database_folder(database_url)),
         _descriptors,
         _serial_ports,
+        _low_ports,
+        _other_miners,
         _columnar,
         _other_databases,
     ]
@@ -259,8 +262,8 @@ def _descriptors() -> Finding:
 
 
 def _serial_ports() -> Finding:
-    """Serial ports and whether this user may open them; nothing in this version drives a chip over one yet."""
-    needed = ("BM1366 boards over UART (a later version)",)
+    """Serial ports and whether this user may open them."""
+    needed = ("BM1366 chains: bridge --serial",)
     try:
         from serial.tools import list_ports
     except ImportError as error:
@@ -275,6 +278,27 @@ def _serial_ports() -> Finding:
         remedy = "add yourself to its group and log in again: sudo usermod -aG dialout $USER"
         return Finding("serial ports", needed, "limited", f"no permission for {', '.join(closed)}", remedy)
     return Finding("serial ports", needed, "ok", ", ".join(ports))
+
+
+def _low_ports() -> Finding:
+    """Whether an emulated device may have its model's own web port."""
+    needed = ("emulated devices on port 80",)
+    remedy = "give them another port: asiclab emulate lv06 --http-port 8080"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.99", 80))
+        except OSError as error:
+            return Finding("port 80", needed, "limited", f"cannot be bound ({error.strerror})", remedy)
+    return Finding("port 80", needed, "ok", "can be bound on loopback addresses")
+
+
+def _other_miners() -> Finding:
+    needed = ("pyasic://HOST: telemetry of miners of other makes",)
+    if importlib.util.find_spec("pyasic") is None:
+        remedy = "pip install 'asic-reservoir-lab[miners]'"
+        return Finding("pyasic", needed, "limited", "not installed", remedy)
+    return Finding("pyasic", needed, "ok", importlib.metadata.version("pyasic"))
 
 
 def _columnar() -> Finding:

@@ -154,6 +154,11 @@ def set_point(
     voltage: Annotated[float | None, typer.Option("--voltage", metavar="MV", help="Core voltage.")] = None,
     fan: Annotated[float | None, typer.Option("--fan", metavar="%", help="Fan.")] = None,
     plan: Annotated[str | None, typer.Option("--plan", metavar="NAME", help="Power plan.")] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option("--pool", metavar="HOST:PORT", help="Mine there: the address of asiclab bridge."),
+    ] = None,
+    user: Annotated[str, typer.Option("--user", help="Worker name at that pool.")] = "lab",
     hold: Annotated[
         bool, typer.Option("--hold", help="Keep running; bring the old settings back at Ctrl-C.")
     ] = False,
@@ -170,6 +175,11 @@ def set_point(
     from firmware_bridge.devices.settings import OperatingPoint
 
     point = OperatingPoint(frequency_mhz=frequency, core_voltage_mv=voltage, fan_percent=fan, power_plan=plan)
+    if pool is not None and point.given():
+        raise UserError("a pool and an operating point are two changes; set one after the other")
+    if pool is not None:
+        _run(_with_device(url, _set_pool(pool, user, json), restore=False))
+        return
 
     async def change(device: Device) -> Applied:
         try:
@@ -266,6 +276,27 @@ def restore(
     for row in restored if not json else ():
         text = f"back at {row['asked']}" if row["restored"] else "was not changed by this lab"
         output.console().print(f"{row['url']}: {text}", markup=False)
+
+
+def _set_pool(pool: str, user: str, json: bool) -> Callable[[Device], Awaitable[None]]:
+    from experiments.cli import output
+    from experiments.cli.emulate import parse_pool
+    from firmware_bridge.devices.device import PoolSettings
+
+    host, port = parse_pool(pool)
+
+    async def change(device: Device) -> None:
+        settings = PoolSettings(host, port, user)
+        restarted = await device.set_pool(settings)
+        if json:
+            output.emit({"url": device.address, "pool": settings.url, "user": user, "restarted": restarted})
+        else:
+            after = "after a restart" if restarted else "at once"
+            output.console().print(
+                f"{device.address}: mines for {settings.url} as {user}, {after}", markup=False
+            )
+
+    return change
 
 
 def _journal() -> Any:
