@@ -8,44 +8,47 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx2
 
 from firmware_bridge.devices import fields
-from firmware_bridge.devices.cgminer_api import PORT, Answer, Code, encode_pool
+from firmware_bridge.devices.cgminer_api import PORT, SHOWN, Answer, Code, Status, encode_pool
 from firmware_bridge.devices.cgminer_port import CgminerPort
 from firmware_bridge.devices.device import Capabilities, Capability, Device, PoolSettings, Restart
 from firmware_bridge.devices.http import HttpLink
-from firmware_bridge.devices.settings import Bound, Limits, OperatingPoint, Reading, Setting
+from firmware_bridge.devices.s9_fields import (
+    BOARDS,
+    CHIPS,
+    CORES,
+    FANS,
+    GHS_PER_MHZ_AND_BOARD,
+    LIMITS,
+    MODELS,
+    boards_of,
+    pll_name_mhz,
+    pools_of,
+    rate_ghs,
+    settings_form,
+    stats_row,
+)
+from firmware_bridge.devices.settings import Applied, OperatingPoint, Reading, Setting
 from firmware_bridge.devices.tap import TapFactory
-from firmware_bridge.devices.telemetry import BoardReading, Identity, PoolState, Telemetry
+from firmware_bridge.devices.telemetry import Identity, Telemetry
 from firmware_bridge.errors import DeviceError, UserError
-
-BOARDS, CHIPS, CORES = 3, 63, 114
-GHS_PER_MHZ_AND_BOARD = CHIPS * CORES / 1000.0
-SLOTS = range(1, 17)
-FANS = range(1, 9)
-
-FACTORY_MHZ = tuple(
-    float(f)
-    for f in (550, 575, 581, 587, 593, 600, 606, 612, 618, 625, 631, 637, 643, 650, 656, 662, 668, 675)
-)
-LIMITS = Limits(
-    bounds={
-        Setting.FREQUENCY: Bound(
-            100.0, 700.0, FACTORY_MHZ, "PLL table of the BM1387, hardware.md §2; top bin 675 MHz"
-        )
-    },
-    max_temperature_c=115.0,
-)
-"""Chips throttle at 125 °C by firmware; the lab stops earlier."""
 
 RATE_TOLERANCE = 0.04
 """The hash rate over five seconds fluctuates by a few per cent, so clocks closer than that cannot be told apart."""
 RESTART_LIMIT_S = 300.0
 POLL_S = 3.0
+SETTLE_PAUSE_S = 5.0
+"""Between readings of the rate, which is one over about five seconds."""
+SETTLED_READINGS = 3
+SETTLED_WITHIN = 0.03
+"""Readings in a row that agree this well are those of a device that no longer comes up to speed."""
+SETTLE_LIMIT_S = 180.0
 
 READS = frozenset(
     {
@@ -117,9 +120,9 @@ class AntminerS9(Device):
         """
         row = await self._row("version", "VERSION")
         kind = fields.text(row, "Type") or ""
-        if "S9" not in kind.upper():
+        if not MODELS.search(kind):
             seen = kind or ", ".join(f"{k}={v}" for k, v in list(row.items())[:6]) or "nothing"
-            raise DeviceError(f"{self.address}: version: this is no Antminer S9 but {seen!r}")
+            raise DeviceError(f"{self.address}: version: this is no Antminer S9 but {seen[:SHOWN]!r}")
         return Identity(
             make="Bitmain",
             model=kind,
@@ -137,9 +140,9 @@ class AntminerS9(Device):
         rows = answer.rows(section)
         if not rows:
             status = answer.status
-            why = f"{status.letter}/{status.code} {status.message}" if status else "no status"
+            why = f"{status.letter}/{status.code} {status.message}"[:SHOWN] if status else "no status"
             raise DeviceError(
-                f"{self.address}: {command}: no {section} in the answer ({why}): {answer.raw[:200]!r}"
+                f"{self.address}: {command}: no {section} in the answer ({why}): {answer.raw[:SHOWN]!r}"
             )
         return rows[0]
 
@@ -159,7 +162,7 @@ class AntminerS9(Device):
             board_temperature_c=fields.largest([b.board_temperature_c for b in boards]),
             frequency_mhz=fields.positive(stats, "total_freqavg", "frequency"),
             fan_rpm=max(fans) if fans else None,
-            hash_rate_ghs=fields.number(summary, "GHS 5s", "GHS av"),
+            hash_rate_ghs=rate_ghs(summary),
             hardware_errors=fields.whole(summary, "Hardware Errors"),
             accepted=fields.whole(summary, "Accepted"),
             rejected=fields.whole(summary, "Rejected"),
@@ -195,6 +198,15 @@ class AntminerS9(Device):
 
     # ---- writing ----
 
+    async def apply(self, point: OperatingPoint, *, beyond_factory: bool = False) -> Applied:
+        """As :meth:`Device.apply`; a clock that the PLL does not have is refused before anything is touched."""
+        if point.frequency_mhz is not None:
+            self.limits.check(
+                self.name, OperatingPoint(frequency_mhz=point.frequency_mhz), beyond_factory=True
+            )
+            point = replace(point, frequency_mhz=pll_name_mhz(point.frequency_mhz))
+        return await super().apply(point, beyond_factory=beyond_factory)
+
     async def _configuration(self) -> dict[str, Any] | None:
         """What the web page has stored, None where it is out of reach or the password is another."""
         try:
@@ -225,8 +237,8 @@ class AntminerS9(Device):
         await self._await_restart(restart)
         return True
 
-    async def _await_restart(self, restart: Restart) -> None:
-        """Until it hashes again after a restart: its up time began since then, and there is a rate."""
+    async def _await_restart(self, restart: Restart, *, hashing: bool = True) -> None:
+        """Until it answers after a restart: its up time began since then, and if asked for there is a rate."""
         waited_s, last = 0.0, "it never restarted"
         while waited_s < RESTART_LIMIT_S:
             await self.sleep(POLL_S)
@@ -237,22 +249,41 @@ class AntminerS9(Device):
                 restart.away()
                 last = str(error)
                 continue
-            uptime_s, rate = fields.number(row, "Elapsed"), fields.number(row, "GHS 5s")
+            uptime_s, rate = fields.number(row, "Elapsed"), rate_ghs(row)
             last = f"up time {uptime_s} s, {rate} GH/s"
-            if restart.over(uptime_s) and (rate or 0.0) > 0.0:
+            if restart.over(uptime_s) and (not hashing or (rate or 0.0) > 0.0):
                 return
         raise DeviceError(f"{self.address}: it does not hash {RESTART_LIMIT_S:g} s after a restart: {last}")
+
+    async def _settled(self) -> tuple[float, int] | None:
+        """Rate in GH/s and number of boards once it no longer changes, None where it does so for too long.
+
+        When to stop depends on the readings among themselves only, never on the value that is hoped for: a rate on its
+        way up passes many values.
+        """
+        rates: list[float] = []
+        waited_s = 0.0
+        while True:
+            reading = await self.read_telemetry()
+            boards = sum(1 for board in reading.boards if board.hash_rate_ghs)
+            rates = [*rates, reading.hash_rate_ghs][-SETTLED_READINGS:] if reading.hash_rate_ghs else []
+            if boards and len(rates) == SETTLED_READINGS and max(rates) <= min(rates) * (1 + SETTLED_WITHIN):
+                return sum(rates) / len(rates), boards
+            if waited_s >= SETTLE_LIMIT_S:
+                return None
+            await self.sleep(SETTLE_PAUSE_S)
+            waited_s += SETTLE_PAUSE_S
 
     async def _measure(self, point: OperatingPoint) -> Mapping[Setting, Reading]:
         """The clock that the hash rate must come from: rate over boards x 63 chips x 114 cores."""
         if point.frequency_mhz is None:
             return {}
-        reading = await self.read_telemetry()
-        working = [b for b in reading.boards if b.chips]
         what = "hash rate / (63 chips x 114 cores) per board"
-        if reading.hash_rate_ghs is None or not working:
+        settled = await self._settled()
+        if settled is None:
             return {Setting.FREQUENCY: Reading(None, 0.0, what)}
-        measured = reading.hash_rate_ghs / (GHS_PER_MHZ_AND_BOARD * len(working))
+        rate, boards = settled
+        measured = rate / (GHS_PER_MHZ_AND_BOARD * boards)
         return {Setting.FREQUENCY: Reading(round(measured, 1), RATE_TOLERANCE * point.frequency_mhz, what)}
 
     async def set_pool(self, pool: PoolSettings) -> bool:
@@ -268,10 +299,10 @@ class AntminerS9(Device):
                 )
             switched = (await self.api.ask("switchpool", str(wanted[-1]))).status
             if switched is None or not switched.ok:
-                raise DeviceError(f"{self.address}: switchpool {wanted[-1]}: {switched}")
+                raise DeviceError(f"{self.address}: switchpool {wanted[-1]}: {_said(switched)}")
             return False
         if added is not None and added.code not in (Code.ACCESS_DENIED, Code.INVALID_COMMAND):
-            raise DeviceError(f"{self.address}: addpool: {added.code} {added.message}")
+            raise DeviceError(f"{self.address}: addpool: {_said(added)}")
         if await self._configuration() is None:
             raise UserError(
                 f"{self.address}: its API is read-only, its web page is out of reach. By hand: http://{self._host}/ -> "
@@ -281,7 +312,9 @@ class AntminerS9(Device):
         await self._store(
             {"_ant_pool1url": pool.url, "_ant_pool1user": pool.user, "_ant_pool1pw": pool.password}
         )
-        await self._await_restart(restart)
+        await self._await_restart(
+            restart, hashing=False
+        )  # the pool may be one that is only just to be started
         return True
 
     async def aclose(self) -> None:
@@ -289,68 +322,5 @@ class AntminerS9(Device):
         await self.web.aclose()
 
 
-def stats_row(answer: Answer) -> dict[str, Any]:
-    """The rows of ``stats`` taken together: the chain data stand in the second one, on some builds in the first."""
-    merged: dict[str, Any] = {}
-    for row in answer.rows("STATS"):
-        merged |= row
-    return merged
-
-
-def boards_of(stats: Mapping[str, Any]) -> tuple[BoardReading, ...]:
-    """Readings of the boards that are there, whatever slots they have.
-
-    Bitmain's driver and others disagree whether ``temp`` or ``temp2_`` is the chip; the chip is the hotter of the two.
-    """
-    boards = []
-    for slot in SLOTS:
-        chips = fields.whole(stats, f"chain_acn{slot}")
-        if not chips:
-            continue
-        sensors = [
-            t for key in (f"temp{slot}", f"temp2_{slot}") if (t := fields.positive(stats, key)) is not None
-        ]
-        boards.append(
-            BoardReading(
-                board=slot,
-                temperature_c=max(sensors) if sensors else None,
-                board_temperature_c=min(sensors) if len(sensors) > 1 else None,
-                frequency_mhz=fields.positive(stats, f"freq_avg{slot}", "frequency"),
-                hash_rate_ghs=fields.number(stats, f"chain_rate{slot}"),
-                chips=chips,
-                hardware_errors=fields.whole(stats, f"chain_hw{slot}"),
-            )
-        )
-    return tuple(boards)
-
-
-def pools_of(answer: Answer) -> tuple[PoolState, ...]:
-    """The pools that a cgminer lists."""
-    return tuple(
-        PoolState(
-            url=fields.text(row, "URL") or "",
-            user=fields.text(row, "User"),
-            active=row.get("Stratum Active") if isinstance(row.get("Stratum Active"), bool) else None,
-            status=fields.text(row, "Status"),
-        )
-        for row in answer.rows("POOLS")
-    )
-
-
-def settings_form(conf: Mapping[str, Any]) -> dict[str, str]:
-    """The fields of the page's settings form as they are stored: it stores all of them anew each time."""
-    form: dict[str, str] = {}
-    pools = conf.get("pools")
-    listed = [p for p in pools if isinstance(p, dict)] if isinstance(pools, list) else []
-    for number in range(1, 4):
-        pool = listed[number - 1] if number <= len(listed) else {}
-        form[f"_ant_pool{number}url"] = str(pool.get("url", ""))
-        form[f"_ant_pool{number}user"] = str(pool.get("user", ""))
-        form[f"_ant_pool{number}pw"] = str(pool.get("pass", ""))
-    form["_ant_nobeeper"] = str(conf.get("bitmain-nobeeper", "false")).lower()
-    form["_ant_notempoverctrl"] = str(conf.get("bitmain-notempoverctrl", "false")).lower()
-    form["_ant_fan_customize_switch"] = str(conf.get("bitmain-fan-ctrl", "false")).lower()
-    form["_ant_fan_customize_value"] = str(conf.get("bitmain-fan-pwm", ""))
-    form["_ant_freq"] = str(conf.get("bitmain-freq", ""))
-    form["_ant_voltage"] = str(conf.get("bitmain-voltage", ""))
-    return form
+def _said(status: Status | None) -> str:
+    return "no status" if status is None else f"{status.letter}/{status.code} {status.message}"[:SHOWN]

@@ -9,11 +9,11 @@ from typing import Any
 import httpx2
 
 from firmware_bridge.devices import fields, goldshell
-from firmware_bridge.devices.antminer_s9 import pools_of
 from firmware_bridge.devices.cgminer_api import PORT, Answer
 from firmware_bridge.devices.cgminer_port import CgminerPort
 from firmware_bridge.devices.device import Capabilities, Capability, Device, PoolSettings
 from firmware_bridge.devices.http import HttpLink, Reply
+from firmware_bridge.devices.s9_fields import pools_of
 from firmware_bridge.devices.settings import Limits, OperatingPoint, Reading, Setting
 from firmware_bridge.devices.tap import TapFactory
 from firmware_bridge.devices.telemetry import Identity, Telemetry

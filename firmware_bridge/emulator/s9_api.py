@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 import numpy as np
 
 from firmware_bridge.clock import Clock
-from firmware_bridge.devices.cgminer_api import PORT, Code, Reply, decode_pool, fixed
+from firmware_bridge.devices import fields
+from firmware_bridge.devices.cgminer_api import PORT, Code, Reply, fixed
 from firmware_bridge.emulator.cgminer_server import CgminerServer
 from firmware_bridge.emulator.http_server import DigestAuth, HttpAnswer, HttpRequest, HttpServer
 from firmware_bridge.emulator.machine import Machine
+from firmware_bridge.emulator.pool_list import Pool, PoolList
+from firmware_bridge.emulator.s9 import MODEL
+from firmware_bridge.emulator.s9_tally import Tally
 
 BOARDS, CHIPS, CORES = 3, 63, 114
 CHAINS = (6, 7, 8)
@@ -21,6 +26,13 @@ SLOTS = 16
 GHS_PER_MHZ = BOARDS * CHIPS * CORES / 1000.0
 FAN_SLOTS = (5, 6)
 """Which of fan1..fan8 turn. Control boards differ: others have 3 and 6; a client looks for those that are not 0."""
+
+ERRORS_PER_S = {6: 14 / 7240, 7: 11 / 7240, 8: 12 / 7240}
+"""Wrong nonces of each chain: those of the sample of hardware.md §3.3 over its up time."""
+FIRST_RATE_S = 5.0
+"""Until then "GHS 5s" is an empty text (§3.3)."""
+FREQUENCIES_MHZ = (100.0, 700.0)
+"""A settings form with a clock outside is not taken up: the chip has none (hardware.md §2: from 100 MHz)."""
 
 SOFTWARE = {
     "BMMiner": "2.0.0",
@@ -42,11 +54,6 @@ CONF = {
     "bitmain-voltage": "0706",
     "multi-version": "1",
 }
-FORM = {
-    "_ant_freq": "bitmain-freq",
-    "_ant_voltage": "bitmain-voltage",
-}
-"""Fields of the settings form to keys of the stored configuration."""
 
 
 class S9Face:
@@ -56,7 +63,7 @@ class S9Face:
         clock: of its answers.
         rng: of the fluctuation of its rates.
         options: ``defects`` (True: ``stats`` misses its comma as on the real device), ``writable`` (False: privileged
-            commands answer 45 as on stock firmware), ``fan_slots``, ``password``.
+            commands answer 45 as on stock firmware), ``fan_slots``, ``password``, ``first_rate_s``.
     """
 
     restart_s = 45.0
@@ -67,7 +74,10 @@ class S9Face:
         self._fans = tuple(options.get("fan_slots", FAN_SLOTS))
         self._conf: dict[str, Any] = dict(CONF)
         self._digest = DigestAuth("antMiner Configuration", "root", str(options.get("password", "root")))
-        self._errors = {chain: 10 + chain for chain in CHAINS}
+        self._first_rate_s = float(options.get("first_rate_s", FIRST_RATE_S))
+        self._last_difficulty = MODEL.floor
+        self._tally = Tally()
+        self._list = PoolList(self._mine_for)
         writable = bool(options.get("writable", False))
         self.api = CgminerServer(
             {
@@ -77,23 +87,27 @@ class S9Face:
                 "devs": lambda _: Reply("S", Code.DEVS, "0 ASC(s)", "DEVS", ()),
                 "devdetails": lambda _: Reply("S", Code.DEVDETAILS, "Device Details", "DEVDETAILS", ()),
                 "stats": self._stats,
-                "config": lambda _: Reply("S", Code.CONFIG, "BMMiner config", "CONFIG", [{"Pool Count": 1}]),
-                "addpool": self._addpool,
-                "switchpool": self._switchpool,
-                "enablepool": lambda p: self._pool_status(p, Code.POOL_ENABLED, "Enabling pool"),
-                "disablepool": lambda p: self._pool_status(p, Code.POOL_DISABLED, "Disabling pool"),
-                "removepool": self._removepool,
-                "restart": self._restart,
+                "config": lambda _: Reply(
+                    "S", Code.CONFIG, "BMMiner config", "CONFIG", [{"Pool Count": len(self._listed())}]
+                ),
+                "addpool": lambda p: self._listed().add(p),
+                "switchpool": lambda p: self._listed().switch(p),
+                "enablepool": lambda p: self._listed().enable(p),
+                "disablepool": lambda p: self._listed().disable(p),
+                "removepool": lambda p: self._listed().remove(p),
+                "poolpriority": lambda p: self._listed().prioritise(p),
+                "restart": lambda _: self._begin_anew("RESTART"),
+                # the control board's watchdog starts a bmminer that has ended; assumed
+                "quit": lambda _: self._begin_anew("BYE"),
                 "privileged": lambda _: Reply("S", Code.PRIVILEGED, "Privileged access OK"),
             },
             DESCRIPTION,
             clock,
             writable=writable,
-            closed_to_all=frozenset() if writable else frozenset({"devdetails"}),
+            # "api-groups" of the stock configuration names five commands
+            closed_to_all=frozenset() if writable else frozenset({"devdetails", "coin"}),
         )
         self.http = HttpServer(self._page)
-        self._more_pools: list[tuple[str, int, str]] = []
-        self._active = 0
 
     def servers(self) -> Mapping[str, tuple[Any, int]]:
         """API on 4028, web page on 80."""
@@ -109,10 +123,12 @@ class S9Face:
         done = m.accepted + m.rejected
         difficulty = self._difficulty()
         minutes = max(m.uptime_s / 60, 1e-9)
-        errors = sum(self._errors.values())
+        errors = sum(self._errors().values())
+        tally = self._tally.seen(m.accepted, m.rejected, difficulty, m.uptime_s)
+        works = m.hash_rate_ghs * 1e9 * m.uptime_s / 2**32
         row = {
             "Elapsed": int(m.uptime_s),
-            "GHS 5s": f"{m.reported_rate_ghs():.2f}",
+            "GHS 5s": self._rate_text(m.reported_rate_ghs()),
             "GHS av": fixed(m.hash_rate_ghs, 2),
             "Found Blocks": 0,
             "Getworks": int(m.uptime_s / 30),
@@ -128,11 +144,11 @@ class S9Face:
             "Network Blocks": int(m.uptime_s / 600),
             "Total MH": fixed(m.hash_rate_ghs * 1e3 * m.uptime_s, 4),
             "Work Utility": fixed(m.hash_rate_ghs * 1e9 / 2**32 * 60, 2),
-            "Difficulty Accepted": fixed(m.accepted * difficulty, 8),
-            "Difficulty Rejected": fixed(m.rejected * difficulty, 8),
+            "Difficulty Accepted": fixed(tally.accepted, 8),
+            "Difficulty Rejected": fixed(tally.rejected, 8),
             "Difficulty Stale": fixed(0, 8),
-            "Best Share": int(difficulty * max(1, m.accepted)),
-            "Device Hardware%": fixed(100 * errors / max(1, errors + done * int(difficulty)), 4),
+            "Best Share": int(tally.accepted),  # what the best of that many shares is on average
+            "Device Hardware%": fixed(100 * errors / max(1.0, errors + works), 4),
             "Device Rejected%": fixed(100 * m.rejected / max(1, done), 4),
             "Pool Rejected%": fixed(100 * m.rejected / max(1, done), 4),
             "Pool Stale%": fixed(0, 4),
@@ -141,24 +157,42 @@ class S9Face:
         return Reply("S", Code.SUMMARY, "Summary", "SUMMARY", [row])
 
     def _difficulty(self) -> float:
-        return 256.0
+        """Of the present job, or of the last one there was."""
+        self._last_difficulty = self.machine.pool_difficulty() or self._last_difficulty
+        return self._last_difficulty
 
-    def _listed(self) -> list[tuple[str, int, str]]:
+    def _errors(self) -> dict[int, int]:
+        """Wrong nonces per chain since the last start."""
+        return {chain: int(rate * self.machine.uptime_s) for chain, rate in ERRORS_PER_S.items()}
+
+    def _listed(self) -> PoolList:
+        if not len(self._list):  # filled at the first question: the pool is given after the face is made
+            s = self.machine.stored
+            self._list.set([Pool(s.pool_host, s.pool_port, s.pool_user)])
+        return self._list
+
+    def _mine_for(self, pool: Pool) -> None:
         s = self.machine.stored
-        return [(s.pool_host, s.pool_port, s.pool_user), *self._more_pools]
+        s.pool_host, s.pool_port, s.pool_user = pool.host, pool.port, pool.user
+        self.machine.on_pool()
+
+    def _rate_text(self, rate_ghs: float) -> str:
+        """Rates are empty texts until the first one is computed."""
+        return f"{rate_ghs:.2f}" if self.machine.uptime_s >= self._first_rate_s else ""
 
     def _pools(self, parameter: str | None) -> Reply:
         rows = []
-        for number, (host, port, user) in enumerate(self._listed()):
-            active = number == self._active
-            m = self.machine
+        m, pools, difficulty = self.machine, self._listed(), self._difficulty()
+        tally = self._tally.seen(m.accepted, m.rejected, difficulty, m.uptime_s)
+        for number in range(len(pools)):
+            pool, active = pools[number], number == pools.active
             accepted, rejected = (m.accepted, m.rejected) if active else (0, 0)
             rows.append(
                 {
                     "POOL": number,
-                    "URL": f"stratum+tcp://{host}:{port}",
-                    "Status": "Alive",
-                    "Priority": number,
+                    "URL": pool.url,
+                    "Status": "Alive" if pool.enabled else "Disabled",
+                    "Priority": pools.priority(number),
                     "Quota": 1,
                     "Long Poll": "N",
                     "Getworks": int(m.uptime_s / 30),
@@ -168,21 +202,23 @@ class S9Face:
                     "Stale": 0,
                     "Get Failures": 0,
                     "Remote Failures": 0,
-                    "User": user,
-                    "Last Share Time": "0:00:04",
-                    "Diff": f"{self._difficulty():g}",
+                    "User": pool.user,
+                    "Last Share Time": str(timedelta(seconds=int(m.uptime_s - tally.last_s)))
+                    if active
+                    else "0",
+                    "Diff": f"{difficulty:g}" if difficulty < 1000 else f"{difficulty / 1000:.3g}K",
                     "Diff1 Shares": 0,
                     "Proxy Type": "",
                     "Proxy": "",
-                    "Difficulty Accepted": fixed(accepted * self._difficulty(), 8),
-                    "Difficulty Rejected": fixed(rejected * self._difficulty(), 8),
+                    "Difficulty Accepted": fixed(tally.accepted if active else 0, 8),
+                    "Difficulty Rejected": fixed(tally.rejected if active else 0, 8),
                     "Difficulty Stale": fixed(0, 8),
-                    "Last Share Difficulty": fixed(self._difficulty(), 8),
+                    "Last Share Difficulty": fixed(difficulty if active else 0, 8),
                     "Has Stratum": True,
                     "Stratum Active": active,
-                    "Stratum URL": host if active else "",
+                    "Stratum URL": pool.host if active else "",
                     "Has GBT": False,
-                    "Best Share": int(self._difficulty() * max(1, accepted)),
+                    "Best Share": int(tally.accepted) if active else 0,
                     "Pool Rejected%": fixed(100 * rejected / max(1, accepted + rejected), 4),
                     "Pool Stale%": fixed(0, 4),
                 }
@@ -193,6 +229,7 @@ class S9Face:
         m = self.machine
         m.advance()
         frequency = m.in_force.frequency_mhz
+        errors = self._errors()
         head = {key: SOFTWARE[key] for key in ("BMMiner", "Miner", "CompileTime", "Type")}
         row: dict[str, Any] = {
             "STATS": 0,
@@ -202,7 +239,7 @@ class S9Face:
             "Wait": fixed(0, 6),
             "Max": fixed(0, 6),
             "Min": fixed(99999999, 6),
-            "GHS 5s": f"{m.reported_rate_ghs():.2f}",
+            "GHS 5s": self._rate_text(m.reported_rate_ghs()),
             "GHS av": fixed(m.hash_rate_ghs, 2),
             "miner_count": BOARDS,
             "frequency": f"{frequency:g}",
@@ -231,14 +268,14 @@ class S9Face:
         row |= {
             "temp_max": max(board.values()),
             "Device Hardware%": fixed(0, 4),
-            "no_matching_work": sum(self._errors.values()),
+            "no_matching_work": sum(self._errors().values()),
         }
         groups = " " + " ".join(["oooooooo"] * (CHIPS // 8) + ["o" * (CHIPS % 8)])
         row |= {f"chain_acn{n}": CHIPS if n in CHAINS else 0 for n in range(1, SLOTS + 1)}
         row |= {f"chain_acs{n}": groups if n in CHAINS else "" for n in range(1, SLOTS + 1)}
-        row |= {f"chain_hw{n}": self._errors.get(n, 0) for n in range(1, SLOTS + 1)}
+        row |= {f"chain_hw{n}": errors.get(n, 0) for n in range(1, SLOTS + 1)}
         row |= {
-            f"chain_rate{n}": f"{m.reported_rate_ghs() / BOARDS:.2f}" if n in CHAINS else ""
+            f"chain_rate{n}": self._rate_text(m.reported_rate_ghs() / BOARDS) if n in CHAINS else ""
             for n in range(1, SLOTS + 1)
         }
         row |= {f"chain_xtime{n}": "{}" for n in CHAINS}
@@ -247,58 +284,9 @@ class S9Face:
         row["miner_version"] = SOFTWARE["Miner"]
         return Reply("S", Code.STATS, "BMMiner stats", "STATS", [head, row], joined=not self._defects)
 
-    def _addpool(self, parameter: str | None) -> Reply:
-        if not parameter:
-            return Reply("E", Code.ADDPOOL_MISSING, "Missing addpool details")
-        parts = decode_pool(parameter)
-        pool = _pool_of(parts[0]) if len(parts) == 3 else None
-        if pool is None:
-            return Reply("E", Code.ADDPOOL_BAD, f"Invalid addpool details '{parts[0]}'")
-        self._more_pools.append((*pool, parts[1]))
-        return Reply("S", Code.POOL_ADDED, f"Added pool {len(self._more_pools)}: '{parts[0]}'")
-
-    def _number(self, parameter: str | None) -> int | Reply:
-        if parameter is None or not parameter.strip():
-            return Reply("E", Code.MISSING_POOL_ID, "Missing pool id parameter")
-        if not parameter.strip().isdecimal() or int(parameter) >= len(self._listed()):
-            last = len(self._listed()) - 1
-            return Reply("E", Code.INVALID_POOL_ID, f"Invalid pool id {parameter} - range is 0 - {last}")
-        return int(parameter)
-
-    def _switchpool(self, parameter: str | None) -> Reply:
-        number = self._number(parameter)
-        if isinstance(number, Reply):
-            return number
-        pools = self._listed()
-        host, port, user = pools.pop(number)
-        s = self.machine.stored
-        s.pool_host, s.pool_port, s.pool_user = host, port, user
-        self._more_pools = pools
-        self.machine.on_pool()
-        return Reply("S", Code.SWITCHED_POOL, f"Switching to pool 0:'stratum+tcp://{host}:{port}'")
-
-    def _pool_status(self, parameter: str | None, code: Code, words: str) -> Reply:
-        number = self._number(parameter)
-        if isinstance(number, Reply):
-            return number
-        if code is Code.POOL_DISABLED and len(self._listed()) == 1:
-            return Reply("E", Code.LAST_POOL, f"Cannot disable last active pool {number}")
-        return Reply("S", code, f"{words} {number}")
-
-    def _removepool(self, parameter: str | None) -> Reply:
-        number = self._number(parameter)
-        if isinstance(number, Reply):
-            return number
-        if len(self._listed()) == 1:
-            return Reply("E", Code.REMOVE_LAST, "Cannot remove last pool")
-        if number == self._active:
-            return Reply("E", Code.REMOVE_ACTIVE, "Cannot remove active pool")
-        host, port, _ = self._more_pools.pop(number - 1)
-        return Reply("S", Code.POOL_REMOVED, f"Removed pool {number}:'stratum+tcp://{host}:{port}'")
-
-    def _restart(self, parameter: str | None) -> Reply:
+    def _begin_anew(self, word: str) -> Reply:
         self.machine.on_restart()
-        return Reply("S", Code.PRIVILEGED, "RESTART")
+        return Reply(word, 0, "")
 
     # ---- web ----
 
@@ -332,30 +320,24 @@ class S9Face:
         return HttpAnswer.text("404 - Not Found", 404)
 
     def _configuration(self) -> dict[str, Any]:
-        pools = [
-            {"url": f"stratum+tcp://{host}:{port}", "user": user, "pass": "x"}
-            for host, port, user in self._listed()
-        ]
+        listed = self._listed()
+        pools = [{"url": p.url, "user": p.user, "pass": "x"} for p in (listed[n] for n in range(len(listed)))]
         return {"pools": pools, **self._conf}
 
     def _store(self, request: HttpRequest) -> HttpAnswer:
-        form = {k: v[-1] for k, v in parse_qs(request.body.decode("utf-8", "replace")).items()}
+        form = dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
         stored = self.machine.stored
-        pool = _pool_of(form["_ant_pool1url"]) if form.get("_ant_pool1url") else None
-        if pool is not None:
-            stored.pool_host, stored.pool_port = pool
-            stored.pool_user = form.get("_ant_pool1user", stored.pool_user)
-        for name, key in FORM.items():
-            if form.get(name):
-                self._conf[key] = form[name]
-        try:
-            stored.frequency_mhz = float(self._conf["bitmain-freq"])
-        except ValueError:
-            self._conf["bitmain-freq"] = f"{stored.frequency_mhz:g}"
+        named = [(form.get(f"_ant_pool{n}url", ""), form.get(f"_ant_pool{n}user", "")) for n in range(1, 4)]
+        pools = [pool for url, user in named if (pool := Pool.of(url, user)) is not None]
+        if pools:
+            self._list.set(pools)
+            stored.pool_host, stored.pool_port = pools[0].host, pools[0].port
+            stored.pool_user = pools[0].user
+        if form.get("_ant_voltage"):
+            self._conf["bitmain-voltage"] = form["_ant_voltage"]
+        frequency_mhz = fields.number(form, "_ant_freq")
+        if frequency_mhz is not None and FREQUENCIES_MHZ[0] <= frequency_mhz <= FREQUENCIES_MHZ[1]:
+            self._conf["bitmain-freq"] = form["_ant_freq"]
+            stored.frequency_mhz = frequency_mhz
         self.machine.on_restart()  # the page's own script restarts the miner
         return HttpAnswer.text("ok")
-
-
-def _pool_of(url: str) -> tuple[str, int] | None:
-    host, _, port = url.removeprefix("stratum+tcp://").rstrip("/").rpartition(":")
-    return (host, int(port)) if host and port.isdecimal() and 0 < int(port) < 65536 else None

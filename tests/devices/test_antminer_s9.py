@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from firmware_bridge.devices import antminer_s9
 from firmware_bridge.devices.antminer_s9 import AntminerS9
 from firmware_bridge.devices.device import PoolSettings
+from firmware_bridge.devices.journal import SettingsJournal
+from firmware_bridge.devices.s9_fields import FACTORY_MHZ, boards_of, pll_name_mhz
 from firmware_bridge.devices.settings import OperatingPoint, Setting
 from firmware_bridge.errors import DeviceError, LimitError, UserError
-from tests.devices.conftest import emulated, needs_own_ports, quick
+from tests.devices import conftest
+from tests.devices.conftest import FastClock, needs_own_ports
 
+CLOCK = FastClock()
+emulated = partial(conftest.emulated, clock=CLOCK)
 SAMPLES = json.loads((Path(__file__).parents[1] / "vectors" / "s9_api.json").read_text())
+
+
+PROJECT = Path(__file__).parents[2]
 
 
 async def serve(answer: Callable[[bytes], Awaitable[bytes | None]]) -> tuple[asyncio.Server, int]:
@@ -33,7 +47,14 @@ async def serve(answer: Callable[[bytes], Awaitable[bytes | None]]) -> tuple[asy
 
 def driver(port: int, http_port: int = 1, **options: object) -> AntminerS9:
     address = f"s9://127.0.0.1:{port}"
-    return AntminerS9(address, "127.0.0.1", port, http_port=http_port, sleep=quick, **options)  # type: ignore[arg-type]
+    common = {"clock": CLOCK, "sleep": CLOCK.sleep, **options}
+    return AntminerS9(address, "127.0.0.1", port, http_port=http_port, **common)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(antminer_s9, "POLL_S", 1.0)
+    monkeypatch.setattr(antminer_s9, "SETTLE_PAUSE_S", 1.0)
 
 
 async def test_a_real_looking_device_is_read_field_by_field() -> None:
@@ -74,7 +95,7 @@ async def test_a_real_looking_device_is_read_field_by_field() -> None:
 
 async def test_what_is_missing_or_empty_is_none_and_never_zero() -> None:
     answers = {
-        "summary": {"SUMMARY": [{"GHS 5s": "", "Accepted": "many"}]},
+        "summary": {"SUMMARY": [{"GHS 5s": "", "GHS av": 0.0, "Accepted": "many"}]},
         "stats": {"STATS": [{}, {"chain_acn6": 63, "chain_rate6": "", "temp6": 0, "fan3": 0}]},
         "pools": {"STATUS": [{"STATUS": "S", "Code": 8, "Msg": "No pools"}]},
     }
@@ -170,7 +191,7 @@ async def test_values_outside_the_limits_never_reach_the_device() -> None:
     with pytest.raises(LimitError, match=r"outside the hard limits 100 .. 700"):
         await device.apply(OperatingPoint(frequency_mhz=701.0), beyond_factory=True)
     with pytest.raises(LimitError, match=r"only with --yes"):
-        await device.apply(OperatingPoint(frequency_mhz=555.0))
+        await device.apply(OperatingPoint(frequency_mhz=556.0))
     with pytest.raises(LimitError, match="no limits are known"):
         await device.apply(OperatingPoint(core_voltage_mv=9000.0), beyond_factory=True)
     await device.aclose()
@@ -194,7 +215,9 @@ async def test_the_pool_is_set_by_the_api_or_by_the_web_page(writable: bool) -> 
             restarted = await device.set_pool(PoolSettings("127.0.0.1", 4444, "lab,x", "p,w"))
             assert restarted is not writable
             pools = (await device.read_telemetry()).pools
-        assert (pools[0].url, pools[0].user) == ("stratum+tcp://127.0.0.1:4444", "lab,x")
+        mined_for = [(p.url, p.user) for p in pools if p.active]
+        assert mined_for == [("stratum+tcp://127.0.0.1:4444", "lab,x")]
+        assert len(pools) == 1 + writable  # a pool of the API stands beside the old one
         assert appliance.machine.stored.pool_port == 4444
 
 
@@ -214,6 +237,173 @@ async def test_a_cancelled_sweep_leaves_the_device_as_it_was() -> None:
             await task
         assert appliance.machine.in_force.frequency_mhz == 631.0
         assert appliance.machine.stored.frequency_mhz == 631.0
+
+
+async def test_an_exception_in_a_sweep_leaves_the_device_as_it_was() -> None:
+    async with emulated("s9") as (appliance, ready):
+
+        async def sweep() -> None:
+            async with driver(ready["ports"]["api"], ready["ports"]["http"]) as device:
+                await device.apply(OperatingPoint(frequency_mhz=550.0))
+                assert appliance.machine.in_force.frequency_mhz == 550.0
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await sweep()
+        assert appliance.machine.in_force.frequency_mhz == 631.0
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+from firmware_bridge.devices.antminer_s9 import AntminerS9
+from firmware_bridge.devices.journal import SettingsJournal
+from firmware_bridge.devices.settings import OperatingPoint
+
+async def main():
+    address, api, http, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+    device = AntminerS9(address, "127.0.0.1", api, http_port=http, originals=SettingsJournal(folder))
+    async with device:
+        await device.apply(OperatingPoint(frequency_mhz=550.0))
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.costly
+async def test_after_kill_9_the_journal_brings_the_device_back(tmp_path: Path) -> None:
+    async with emulated("s9") as (appliance, ready):
+        api, http = ready["ports"]["api"], ready["ports"]["http"]
+        address = f"s9://127.0.0.1:{api}"
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", KILLED, address, str(api), str(http), str(tmp_path), cwd=PROJECT
+        )
+        async with asyncio.timeout(60):
+            while appliance.machine.in_force.frequency_mhz == 631.0:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        child.kill()
+        assert await child.wait() == -signal.SIGKILL
+        assert appliance.machine.in_force.frequency_mhz == 550.0
+        async with driver(api, http, originals=SettingsJournal(tmp_path)) as device:
+            applied = await device.restore()
+        assert applied is not None
+        assert appliance.machine.in_force.frequency_mhz == 631.0
+        assert SettingsJournal(tmp_path).get(address) is None
+
+
+@pytest.mark.costly
+async def test_sigterm_in_the_middle_of_a_sweep_restores_the_device(tmp_path: Path) -> None:
+    # with the real clock: the command is another process
+    async with conftest.emulated("s9", first_rate_s=0.2) as (appliance, ready):
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "experiments.cli", "devices", "sweep", ready["url"],
+            "--frequency", "550,575,600", "--dwell", "60", "--json",
+            stdout=asyncio.subprocess.PIPE, cwd=PROJECT, env={**os.environ, "ASICLAB_STATE": str(tmp_path)},
+        )  # fmt: skip
+        assert child.stdout is not None
+        async with asyncio.timeout(120):
+            while appliance.machine.in_force.frequency_mhz == 631.0:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            child.send_signal(signal.SIGTERM)
+            out = await child.stdout.read()
+            assert await child.wait() == 0
+        assert b'"restored": true' in out
+        assert appliance.machine.in_force.frequency_mhz == 631.0
+
+
+def rising(values: list[str], then: str) -> Callable[[bytes], Awaitable[bytes]]:
+    """A device whose rate comes up to speed, and then stays."""
+    left = list(values)
+
+    async def answer(request: bytes) -> bytes:
+        command = json.loads(request)["command"]
+        if command == "summary":
+            row: dict[str, Any] = {"Elapsed": 100, "GHS 5s": left.pop(0) if left else then}
+            return json.dumps({"SUMMARY": [row]}).encode()
+        if command == "stats":
+            return json.dumps({"STATS": [{}, {f"chain_rate{n}": "4000" for n in (6, 7, 8)}]}).encode()
+        return json.dumps({"POOLS": []}).encode()
+
+    return answer
+
+
+async def test_a_rate_on_its_way_up_confirms_no_clock() -> None:
+    # on its way to 650 MHz it passes what 550 MHz give, and a driver that stops there is taken in
+    server, port = await serve(rising(["", "2000", "8000", "11850", "12900"], "14004.9"))
+    async with driver(port) as device:
+        measured = await device._measure(OperatingPoint(frequency_mhz=550.0))
+    server.close()
+    reading = measured[Setting.FREQUENCY]
+    assert reading.value == pytest.approx(650.0, abs=0.1)
+    assert reading.confirms(550.0) is False
+    assert reading.confirms(650.0) is True
+
+
+async def test_a_rate_that_never_settles_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(antminer_s9, "SETTLE_LIMIT_S", 5.0)
+    server, port = await serve(rising(["9000", "13000"] * 50, "9000"))
+    async with driver(port) as device:
+        measured = await device._measure(OperatingPoint(frequency_mhz=550.0))
+    server.close()
+    assert measured[Setting.FREQUENCY].confirms(550.0) is None
+
+
+def test_the_firmware_names_clocks_by_their_whole_mhz() -> None:
+    assert [pll_name_mhz(f) for f in FACTORY_MHZ] == list(FACTORY_MHZ)
+    assert [pll_name_mhz(f) for f in (581.25, 581.0, 100.0, 106.25, 700.0)] == [
+        581.0,
+        581.0,
+        100.0,
+        106.0,
+        700.0,
+    ]
+    for odd in (580.0, 590.0, 633.3, 551.0):
+        with pytest.raises(LimitError, match=r"has no .* MHz; next to it are"):
+            pll_name_mhz(odd)
+
+
+async def test_a_clock_that_the_chip_does_not_have_never_reaches_the_device() -> None:
+    device = driver(1)
+    with pytest.raises(LimitError, match=r"no 633 MHz; next to it are 631.25 and 637.5. Nothing was changed"):
+        await device.apply(OperatingPoint(frequency_mhz=633.0), beyond_factory=True)
+    await device.aclose()
+
+
+def test_boards_are_found_in_whatever_slots_they_are() -> None:
+    first = boards_of(
+        {"chain_acn1": 63, "temp1": 60, "temp2_1": 75, "chain_rate1": "4500.1", "chain_rate2": ""}
+    )
+    assert [(b.board, b.chips, b.hash_rate_ghs, b.temperature_c) for b in first] == [(1, 63, 4500.1, 75.0)]
+    without_counts = boards_of(
+        {"temp11": 80, "temp2_11": 65, "chain_rate11": "", "temp12": 0, "chain_rate12": ""}
+    )
+    assert [(b.board, b.chips, b.hash_rate_ghs) for b in without_counts] == [(11, None, None)]
+    # which of the two is the chip differs between builds: the hotter one is
+    assert (without_counts[0].temperature_c, without_counts[0].board_temperature_c) == (80.0, 65.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ours"),
+    [
+        ("Antminer S9", True), ("Antminer S9i", True), ("Antminer S9j", True), ("Antminer S9 (vnish 3.9)", True),
+        ("Antminer S9k", False), ("Antminer S9 SE", False), ("Antminer S9 Hydro", False), ("Antminer S19", False),
+        ("Antminer T9+", False), ("x" * 100_000, False),
+    ],
+)  # fmt: skip
+async def test_only_boards_of_63_bm1387_are_taken_for_an_s9(kind: str, ours: bool) -> None:
+    async def answer(request: bytes) -> bytes:
+        return json.dumps({"VERSION": [{"Type": kind}]}).encode()
+
+    server, port = await serve(answer)
+    async with driver(port) as device:
+        if ours:
+            assert (await device.identify()).model == kind
+        else:
+            with pytest.raises(DeviceError, match="no Antminer S9") as caught:
+                await device.identify()
+            assert len(str(caught.value)) < 500
+    server.close()
 
 
 @pytest.mark.costly

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from firmware_bridge.clock import VirtualClock
-from firmware_bridge.devices import antminer_s9, cgminer_api
+from firmware_bridge.devices import cgminer_api, s9_fields
 from firmware_bridge.emulator.http_server import DigestAuth, HttpAnswer, HttpRequest, HttpServer
 from firmware_bridge.emulator.s9_api import S9Face
 from firmware_bridge.errors import ProtocolError
@@ -53,10 +53,10 @@ def check_answer(data: bytes) -> None:
                 raise AssertionError("an error text as long as what came") from error
             continue
         for answer in found.values() if isinstance(found, dict) else (found,):
-            stats = antminer_s9.stats_row(answer)
-            assert all(board.board in range(1, 17) for board in antminer_s9.boards_of(stats))
-            assert len(antminer_s9.pools_of(answer)) == len(answer.rows("POOLS"))
-            assert all(isinstance(v, str) for v in antminer_s9.settings_form(stats).values())
+            stats = s9_fields.stats_row(answer)
+            assert all(board.board in range(1, 17) for board in s9_fields.boards_of(stats))
+            assert len(s9_fields.pools_of(answer)) == len(answer.rows("POOLS"))
+            assert all(isinstance(v, str) for v in s9_fields.settings_form(stats).values())
             assert answer.raw == data
 
 
