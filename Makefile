@@ -14,7 +14,7 @@ SEED ?= 1
 STUDY_OUT ?= study-out
 STUDY_SEEDS ?= 200
 WORKERS ?= 2
-FUZZ_INPUTS ?= 1000000
+FUZZ_INPUTS ?= 10000000
 PYTEST = $(BIN)/python -m pytest
 PARALLEL = -n $(WORKERS) --dist loadgroup
 

@@ -29,6 +29,26 @@ SHORTER = {
 NOT_OURS = ("python3 -m venv", ".venv/bin/pip", ". .venv/bin/activate", "make ")
 
 
+NEEDS_A_DEVICE = (
+    "asiclab devices ",
+    "asiclab emulate bm1366",
+    "asiclab emulate lb-box",
+    "asiclab emulate lv06 --",
+    "asiclab emulate s9 --bind",
+    "asiclab bridge --serial",
+    "asiclab bridge --device",
+    "asiclab bridge --record",
+)
+"""What waits for a miner or takes its ports: the command and its options have to exist."""
+
+
+def named_options_exist(lab: Any, line: str) -> None:
+    words = shlex.split(line)[1:]
+    command = words[:2] if words[0] == "devices" else words[:1]
+    shown = lab(*command, "--help").stdout
+    assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", shown)), line
+
+
 def shell_lines(page: Path) -> list[str]:
     blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
@@ -47,6 +67,9 @@ def test_examples_run(lab, page: Path) -> None:
         lab("import", excerpt)  # pages speak of the newest run as if there were one
     for line in shell_lines(page):
         if line.startswith(NOT_OURS):
+            continue
+        if line.startswith(NEEDS_A_DEVICE):
+            named_options_exist(lab, line)
             continue
         words = shlex.split(
             SHORTER.get(line, line.removeprefix("asiclab ")).replace("--shares 2588", "--shares 500")
