@@ -178,7 +178,7 @@ def set_point(
     if pool is not None and point.given():
         raise UserError("a pool and an operating point are two changes; set one after the other")
     if pool is not None:
-        _run(_with_device(url, _set_pool(pool, user, json), restore=False))
+        _run(_with_device(url, _set_pool(pool, user, json)))
         return
 
     async def change(device: Device) -> Applied:
@@ -199,7 +199,7 @@ def set_point(
         return applied
 
     with stoppable() as stop:
-        applied = _run(_with_device(url, change, restore=False), stop)
+        applied = _run(_with_device(url, change), stop)
     if applied is not None and False in applied.confirmed.values():
         raise typer.Exit(EXIT_CHECK_FAILED)
 
@@ -265,7 +265,7 @@ def restore(
         async def back(device: Device) -> Applied | None:
             return await device.restore()
 
-        applied = _run(_with_device(address, back, restore=False))
+        applied = _run(_with_device(address, back))
         restored.append(
             {"url": address, "restored": applied is not None, **(applied.to_json() if applied else {})}
         )
@@ -305,8 +305,8 @@ def _journal() -> Any:
     return SettingsJournal()
 
 
-async def _with_device(url: str, use: Callable[[Device], Awaitable[Any]], *, restore: bool = True) -> Any:
-    """Open a device, use it, and close it; with its settings restored unless the user asked for them to stay."""
+async def _with_device(url: str, use: Callable[[Device], Awaitable[Any]]) -> Any:
+    """Open a device, use it, and close it; whoever changes settings restores them."""
     from firmware_bridge.devices.registry import open_device
 
     originals: OriginalSettings = _journal()
@@ -314,11 +314,7 @@ async def _with_device(url: str, use: Callable[[Device], Awaitable[Any]], *, res
     try:
         return await use(device)
     finally:
-        try:
-            if restore:
-                await device.restore()
-        finally:
-            await device.aclose()
+        await device.aclose()
 
 
 def _run(work: Coroutine[Any, Any, Any], stop: Stop | None = None) -> Any:

@@ -146,6 +146,12 @@ def _floor(data: RunData) -> FloatArray:
     return floor
 
 
+def _hashes_per_difficulty(data: RunData) -> FloatArray:
+    """Hashes that a share of difficulty 1 stands for, per row: LBRY's unit is 256 times smaller."""
+    lbry = [number for number, miner in data.miners.items() if miner.model == "lb-box"]
+    return np.where(np.isin(data.miner, lbry), 2.0**24, 2.0**32)
+
+
 def _scan(data: RunData) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     from firmware_bridge.timing.scan import scan_summary
 
@@ -156,7 +162,7 @@ def _scan(data: RunData) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     naive, span_s = None, 0.0
     if data.n > 1 and not data.unverified:
         span_s = float(data.time_ns.max() - data.time_ns.min()) / 1e9
-        work = float((_floor(data) * ~data.duplicate).sum()) * 2.0**32
+        work = float((_floor(data) * _hashes_per_difficulty(data) * ~data.duplicate).sum())
         naive = work / span_s / 1e12 if span_s > 0 and np.isfinite(work) else None
     return None, {"capacity_ths": None, "naive_ths": naive, "duty": None}
 

@@ -65,6 +65,9 @@ async def test_set_stays_until_restore_and_says_whether_it_is_in_force(tmp_path:
         assert code == 0
         assert applied["confirmed"] == {"core_voltage_mv": True}
         assert appliance.machine.in_force.core_voltage_mv == 1100.0
+        code, _, _ = await run(tmp_path, "show", ready["url"])
+        assert code == 0
+        assert appliance.machine.in_force.core_voltage_mv == 1100.0  # looking changes nothing
         code, (restored,), _ = await run(tmp_path, "restore")
         assert code == 0
         assert restored["devices"][0]["restored"] is True
