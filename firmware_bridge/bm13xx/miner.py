@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AGENT = "bm1366 over serial"
+"""With the number of chips, which the layout of nonces depends on: ``bm1366 over serial, 12 chips``."""
 ROLL_AFTER = 0.5
 """Part of a job's versions after which the chain gets the job again with another extranonce2: a long chain goes through
 them in seconds, and would then find the same nonces again."""
@@ -130,7 +131,9 @@ class SerialMiner:
         chips = await chain.initialise(frequency_mhz=target, ticket=self._ticket, baud=config.baud)
         chain.write(r.Register.VERSION_ROLLING, r.version_rolling(mask))
         desk = ShareDesk(keep_jobs=bridge.on_share is not None)
-        self._session = _Enrolled(AGENT, config.scale, bridge.factory.extranonce1(), mask, desk)
+        self._session = _Enrolled(
+            f"{AGENT}, {chips} chips", config.scale, bridge.factory.extranonce1(), mask, desk
+        )
         self._worker = bridge.enroll_source(self._session, self.address, config.name)
         desk.workers[config.name] = self._worker
         self.miner = self._worker.number
@@ -197,6 +200,7 @@ class SerialMiner:
                 label=self._source is None,
                 clean=True,
             )
+            self._extranonces = 0  # within one job, so that it tells how far the work on it has got
             prepared = PreparedJob(job)
             prepared.sent_wall_ns = bridge.clock.wall_ns()
             prepared.sent_monotonic_ns = bridge.clock.monotonic_ns()

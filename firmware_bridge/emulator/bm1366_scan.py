@@ -2,8 +2,8 @@
 
 The chip spends HCN ticks of 80 ns on a batch of 8 versions. In that time each of its small cores sweeps its own
 counters at one nonce per clock: the 8 small cores of a core work on the 8 versions, cores and chips on fields of the
-nonce. A *unit* is 1/64 of a batch. Of the nonces of a unit a fraction S (the difficulty scale) is tried here, evenly
-spaced, always the same ones: a job that comes again gives the same nonces again.
+nonce. A *unit* is a part of a batch of about a millisecond. Of the nonces of a unit a fraction S (the difficulty scale)
+is tried here, evenly spaced, always the same ones: a job that comes again gives the same nonces again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from firmware_bridge.sha256d import header_words, scan_words, target_words
 
 U32 = npt.NDArray[np.uint32]
 
-UNITS_PER_BATCH = 64
+UNIT_S = 1e-3
+MOST_UNITS = 64
 LANES = 8
 """Versions side by side: one per small core of a core."""
 CHUNK = 512
@@ -43,6 +44,7 @@ def scan_unit(
     counters: int,
     chips: int,
     interval: int,
+    before: int,
     attempts: int,
     target: U32,
     words: U32,
@@ -57,6 +59,7 @@ def scan_unit(
         counters: that it covers.
         chips: on the chain.
         interval: between their addresses.
+        before: attempts per version of the units before: the walk over the cells goes on from there.
         attempts: per version.
         target: 8 words, most significant first.
         words: scratch of at least ``CHUNK + 16``.
@@ -72,7 +75,7 @@ def scan_unit(
         while attempt < attempts:
             size = 0
             while size < CHUNK and attempt < attempts:
-                cell = (attempt * SPREAD + lane) % cells
+                cell = ((before + attempt) * SPREAD + lane) % cells
                 core, chip = cell % CORES, cell // CORES
                 if core * LANES + lane < SMALL_CORES:  # two small cores do not work
                     counter = first_counter + (attempt * counters) // attempts
@@ -142,12 +145,13 @@ class JobScan:
         self._versions = r.rolled_mask(rolling) >> r.VERSION_SHIFT
         self.batch_s = hcn * r.HCN_TICK_NS / 1e9 / pace
         self._per_clock_s = 1e-6 / frequency_mhz / pace
+        self._units = min(MOST_UNITS, max(1, int(self.batch_s / UNIT_S)))
         # within a batch a small core gets as far as its clock allows, and never into the next chip's field
         room = 1 << (25 - (r.next_power_of_two(chips).bit_length() - 1))
         self._counters = max(1, min(int(self.batch_s / self._per_clock_s), room))
         ticket = r.decode_ticket_mask(ticket_mask) or 1
         self._target = target_words(min(int((1 << 224) / ticket / scale) - 1, MAX_TARGET))
-        tried = self._counters / UNITS_PER_BATCH * r.CORES * chips * scale
+        tried = self._counters / self._units * r.CORES * chips * scale
         self._tried_per_unit = tried
         # counters that do not fill the batch leave the rest of it idle
         self._sweep_s = min(self.batch_s, self._counters * self._per_clock_s)
@@ -161,19 +165,19 @@ class JobScan:
     @property
     def next_s(self) -> float:
         """When the next unit begins, in seconds since the job did."""
-        batch, part = divmod(self.unit, UNITS_PER_BATCH)
-        return batch * self.batch_s + part / UNITS_PER_BATCH * self._sweep_s
+        batch, part = divmod(self.unit, self._units)
+        return batch * self.batch_s + part / self._units * self._sweep_s
 
     @property
     def place(self) -> tuple[int, int]:
         """Batch and counter that come next."""
-        batch, part = divmod(self.unit, UNITS_PER_BATCH)
-        return batch, part * self._counters // UNITS_PER_BATCH
+        batch, part = divmod(self.unit, self._units)
+        return batch, part * self._counters // self._units
 
     def go_on_from(self, batch: int, counter: int) -> None:
         """Start at the first unit that tries nothing from before this place: no nonce is found twice."""
-        part = -(-counter * UNITS_PER_BATCH // self._counters)
-        self.unit = batch * UNITS_PER_BATCH + min(part, UNITS_PER_BATCH)
+        part = -(-counter * self._units // self._counters)
+        self.unit = batch * self._units + min(part, self._units)
 
     def _version_bits(self, batch: int, lane: int) -> int:
         number = (batch % BATCHES) * LANES + lane
@@ -194,20 +198,21 @@ class JobScan:
 
     def run_unit(self) -> list[ScanHit]:
         """Do the next unit."""
-        batch, part = divmod(self.unit, UNITS_PER_BATCH)
+        batch, part = divmod(self.unit, self._units)
         if batch != self._batch:
             self._load(batch)
         # fractions of an attempt add up over the units
-        attempts = int((self.unit + 1) * self._tried_per_unit) - int(self.unit * self._tried_per_unit)
-        first = part * self._counters // UNITS_PER_BATCH
-        counters = (part + 1) * self._counters // UNITS_PER_BATCH - first
+        before = int(self.unit * self._tried_per_unit)
+        attempts = int((self.unit + 1) * self._tried_per_unit) - before
+        first = part * self._counters // self._units
+        counters = (part + 1) * self._counters // self._units - first
         begin = self.next_s
         self.unit += 1
         if attempts <= 0:
             return []
         self.hashes += attempts * LANES * SMALL_CORES // (CORES * LANES)
         count = scan_unit(
-            self._midstates, self._tail, first, counters, self._chips, self._interval, attempts, self._target,
+            self._midstates, self._tail, first, counters, self._chips, self._interval, before, attempts, self._target,
             self._words, self._hits,
         )  # fmt: skip
         hits = []

@@ -7,8 +7,10 @@ on a recorded Antminer S9 with R² > 0.999. What a lab wants to look at is what 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -98,6 +100,36 @@ def _decode_lv06(
     )
 
 
+@cache
+def bm1366_layout(chips: int) -> ScanLayout:
+    """A chain of BM1366 behind its own serial port (hardware.md §1.4, §1.9).
+
+    Big-endian nonce bytes = 7 bits core, then the counter, which each chip of a chain starts at its address and sweeps
+    as far as the hash counting number lets it: 2^25 over the next power of two of the chain's length.
+
+    Args:
+        chips: length of the chain, 1 to 128.
+    """
+    interval = (256 // chips) << 17
+    span = (1 << 25) >> (chips - 1).bit_length()
+
+    def decode(
+        nonce: NDArray[np.uint32], extranonce2: NDArray[np.uint64], version_bits: NDArray[np.uint32]
+    ) -> ScanPosition:
+        swapped = nonce.byteswap().astype(np.int64)
+        within = swapped & 0x1FFFFFF
+        chip = np.minimum(within // interval, chips - 1)
+        batch = (version_bits.astype(np.int64) >> 13) >> 3
+        return ScanPosition(
+            chip=chip,
+            core=swapped >> 25,
+            counter=within - chip * interval,
+            coarse=np.column_stack([extranonce2.astype(np.float64), batch.astype(np.float64)]),
+        )
+
+    return ScanLayout("bm1366", span, 0, ("extranonce2", "version batch"), 894 * chips, decode)
+
+
 LAYOUTS = {
     "s9": ScanLayout("s9", 1 << 19, 16, ("extranonce2",), None, _decode_s9),
     "lv06": ScanLayout("lv06", 1 << 25, 0, ("extranonce2", "version batch"), 894, _decode_lv06),
@@ -139,7 +171,12 @@ def layout_of(data: RunData) -> ScanLayout | None:
     """
     if not data.extranonce2_known or data.unverified or data.n == 0 or len(np.unique(data.miner)) != 1:
         return None
-    model = data.miners[int(data.miner[0])].model
+    miner = data.miners[int(data.miner[0])]
+    model = miner.model
+    if model == "bm1366":
+        length = re.search(r"\b(\d{1,3}) chips", miner.user_agent or "")
+        chips = int(length[1]) if length else 1
+        return bm1366_layout(chips) if 1 <= chips <= 128 else None
     if model in LAYOUTS:
         return LAYOUTS[model]
     if model is not None:

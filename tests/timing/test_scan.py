@@ -6,7 +6,7 @@ from scan_runs import COUNTER_MAX, SLOPE_MS, s9_run
 
 from firmware_bridge.timing.nulls import MechanisticNull, delay_ladder, late_loads
 from firmware_bridge.timing.run_data import MinerInfo, RunData, build_run_data
-from firmware_bridge.timing.scan import LAYOUTS, align, layout_of, scan_summary
+from firmware_bridge.timing.scan import LAYOUTS, ScanLayout, align, bm1366_layout, layout_of, scan_summary
 
 
 def test_recorded_nonces_decode_to_chips_cores_and_a_linear_scan(recording: RunData) -> None:
@@ -91,15 +91,78 @@ def test_layout_is_recognised_by_its_nonces_alone(recording: RunData) -> None:
     assert scan_summary(random) is None
 
 
-def test_lv06_layout_reads_core_counter_and_version_batch() -> None:
+@pytest.mark.parametrize("layout", [LAYOUTS["lv06"], bm1366_layout(1)], ids=lambda layout: layout.model)
+def test_layouts_of_the_bm1366_read_core_counter_and_version_batch(layout: ScanLayout) -> None:
     # captured BM1366 response 08 39 28 A9 with version bits 0003: core 4 (hardware.md §1.11)
     wire_nonce = int.from_bytes(bytes.fromhex("083928A9"), "little")
-    position = LAYOUTS["lv06"].decode(
+    position = layout.decode(
         np.array([wire_nonce], np.uint32), np.array([7], np.uint64), np.array([0x0003 << 13], np.uint32)
     )
     assert position.core[0] == 4
     assert position.counter[0] == 0x0003928A9 & 0x1FFFFFF
     assert position.coarse.tolist() == [[7.0, 0.0]]
+
+
+@pytest.mark.parametrize("chips", [1, 12])
+def test_the_nonces_of_a_chain_follow_its_clock_chip_by_chip(chips: int) -> None:
+    from firmware_bridge.bm13xx.frames import JobFrame
+    from firmware_bridge.bm13xx.nonces import share_fields
+    from firmware_bridge.bm13xx.registers import hash_counting_number
+    from firmware_bridge.emulator.bm1366_scan import JobScan
+
+    hcn = hash_counting_number(485.0, chips)
+    responses, nonces, bits = [], [], []
+    for number in range(4):
+        frame = JobFrame(0, 0x1703A30C, number, bytes(32), bytes(32), 0x20000000)
+        work = JobScan(
+            frame,
+            chips=chips,
+            frequency_mhz=485.0,
+            hcn=hcn,
+            ticket_mask=0,
+            rolling=0x9000FFFF,
+            scale=2.0**-22,
+        )
+        while work.next_s < 0.6:
+            for hit in work.run_unit():
+                nonce, version_bits = share_fields(hit.answer)
+                responses.append(round((hit.after_s + 0.0005) * 1e9) + number)
+                nonces.append(int(nonce, 16))
+                bits.append(int(version_bits, 16))
+    size = len(responses)
+    run = build_run_data(
+        run_id="chain",
+        kind="live",
+        time_ns=np.cumsum(np.full(size, 10**6)),
+        time_source="monotonic",
+        job=np.zeros(size, np.int64),
+        response_ns=np.array(responses),
+        since_notify_ns=np.array(responses),
+        extranonce2=np.zeros(size, np.int64),
+        nonce=np.array(nonces, np.uint32),
+        version_bits=np.array(bits),
+        miners={1: MinerInfo("bm1366", "bm1366", f"bm1366 over serial, {chips} chips", 2.0**-22, 1.0)},
+    )
+    summary = scan_summary(run)
+    assert summary is not None
+    assert (summary.layout, summary.chips) == ("bm1366", chips)
+    assert summary.r2 is not None
+    assert summary.r2 > 0.999999
+    assert summary.intercept_ms == pytest.approx(0.5, abs=1e-3)
+    assert summary.counter_ms == pytest.approx(hcn * 80e-6, rel=1e-4)
+    assert summary.capacity_ths == pytest.approx(chips * 894 * 485e6 / 1e12, rel=0.02)
+    assert align(run) is not None
+
+
+def test_a_chain_of_unknown_length_is_read_as_one_chip() -> None:
+    unknown = MinerInfo("x", "bm1366", None, 1.0, 256.0)
+    run = build_run_data(
+        run_id="x", kind="live", time_ns=np.arange(1, 4), time_source="monotonic", job=np.zeros(3, np.int64),
+        extranonce2=np.zeros(3, np.int64), nonce=np.arange(3), version_bits=np.zeros(3), miners={1: unknown},
+    )  # fmt: skip
+    layout = layout_of(run)
+    assert layout is not None
+    assert (layout.counter_span, layout.hashes_per_count) == (1 << 25, 894)
 
 
 def test_delay_ladder_stops_at_the_first_model_that_holds() -> None:
