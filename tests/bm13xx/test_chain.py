@@ -341,43 +341,6 @@ async def mined(
     return TraceReader(db), emulated, miner
 
 
-def checked(reader: TraceReader, emulated: EmulatedChain, least: int) -> None:
-    rows = reader.columns(1, "shares", ["valid", "monotonic_ns", "response_ns", "interval_ns", "difficulty"])
-    assert rows.values["valid"].size >= least
-    assert rows.values["valid"].all()
-    assert (rows.values["response_ns"] > 0).all()
-    assert not rows.null["monotonic_ns"].any()
-    # what was on its way when the bridge stopped listening is all that may be missing
-    assert emulated.summary.nonces - rows.values["valid"].size <= 500
-    assert emulated.summary.overrun_bytes == 0
-
-
-@pytest.mark.costly
-@pytest.mark.parametrize(("chips", "ticket", "pace"), [(1, 1.0, 5.0), (12, 2.0, 0.83)])
-async def test_500_nonces_a_second_arrive_and_verify(
-    tmp_path: Path, chips: int, ticket: float, pace: float
-) -> None:
-    reader, emulated, miner = await mined(tmp_path, chips, 8.0, ticket=ticket, pace=pace, scale=2.0**-20.5)
-    checked(reader, emulated, 1500)
-    assert miner.chain.decoder.counts.dropped == 0
-    assert miner.chain.counts.unknown_job == 0
-    row = reader.dicts(1, "miners")[0]
-    assert (row["model"], row["floor"], row["name"]) == ("bm1366", ticket, "bm1366")
-    assert row["scale"] == 2.0**-20.5
-    assert reader.dicts(1, "jobs")[0]["version_mask"] == 0x1FFFE000
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("chips", "ticket", "pace"), [(1, 1.0, 5.0), (12, 2.0, 0.83)])
-async def test_500_nonces_a_second_for_five_minutes(
-    tmp_path: Path, chips: int, ticket: float, pace: float
-) -> None:
-    reader, emulated, miner = await mined(tmp_path, chips, 300.0, ticket=ticket, pace=pace, scale=2.0**-20.5)
-    checked(reader, emulated, 120_000)
-    assert miner.chain.decoder.counts.dropped == 0
-    assert miner.chain.counts.unknown_job == 0
-
-
 async def test_handshake_mode_gives_one_job_per_share(tmp_path: Path) -> None:
     reader, _, miner = await mined(tmp_path, 1, 3.0, ticket=1.0, pace=5.0, scale=2.0**-22, mode="swh")
     rows = reader.columns(1, "shares", ["valid", "job"])

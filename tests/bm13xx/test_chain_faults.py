@@ -251,37 +251,80 @@ async def test_symbols_set_the_ticket_and_the_extranonce1_of_their_job(tmp_path:
     assert mining.bridge.stats.rejected == 0
 
 
+async def everything_arrived(mining: Mining) -> None:
+    """Take the chips' clock away and wait until the last byte of theirs has been judged and stored."""
+    emulated, chain, stats = mining.emulated, mining.miner.chain, mining.bridge.stats
+    chain.write(r.Register.PLL0, 0)
+    before = -1
+    while before != emulated.summary.answers:
+        before = emulated.summary.answers
+        await asyncio.sleep(0.5)
+    await until(lambda: chain.decoder.counts.received == emulated.summary.bytes_arrived)
+    await until(lambda: stats.accepted + stats.rejected == chain.counts.nonces)
+
+
+RATE = [(1, 1.0, 5.0), (12, 2.0, 0.83)]
+"""Chips, ticket and pace at which 500 nonces a second arrive, at a scale that one core carries."""
+
+
+async def busy_line(folder: Path, wanted: int, chips: int, ticket: float, pace: float) -> None:
+    """Every nonce that the chips found is a valid row: exactly."""
+    config = Bm1366Config(chips=chips, scale=2.0**-22, pace=pace)
+    async with Mining(folder, config, ticket=ticket, job_period_s=30.0) as mining:
+        await until(lambda: mining.emulated.summary.nonces >= wanted, seconds=60.0 + wanted / 20)
+        await everything_arrived(mining)
+        counts, sent = mining.miner.chain.decoder.counts, mining.emulated.summary
+        found = sent.nonces
+        assert mining.port.baud == 1_000_000
+        assert (sent.overrun_bytes, sent.damaged, sent.unheard_bytes, sent.command_faults) == (0, 0, 0, 0)
+        assert (counts.dropped, counts.crc_errors, counts.frames) == (0, 0, sent.answers)
+    assert mining.bridge.stats.rejected == 0
+    rows = mining.rows()
+    assert len(rows) == found >= wanted
+    assert all(row.valid and row.response_ns > 0 and row.monotonic_ns is not None for row in rows)
+    reader = TraceReader(mining.db)
+    miner = reader.dicts(1, "miners")[0]
+    assert (miner["model"], miner["floor"], miner["scale"]) == ("bm1366", ticket, 2.0**-22)
+    assert miner["user_agent"].endswith(f"{chips} chips")
+    assert reader.dicts(1, "jobs")[0]["version_mask"] == 0x1FFFE000
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize(("chips", "ticket", "pace"), RATE)
+async def test_500_nonces_a_second_all_arrive_and_are_valid(
+    tmp_path: Path, chips: int, ticket: float, pace: float
+) -> None:
+    await busy_line(tmp_path, 3000, chips, ticket, pace)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("chips", "ticket", "pace"), RATE)
+async def test_500_nonces_a_second_for_five_minutes_all_arrive_and_are_valid(
+    tmp_path: Path, chips: int, ticket: float, pace: float
+) -> None:
+    await busy_line(tmp_path, 150_000, chips, ticket, pace)
+
+
 async def bad_cable(folder: Path, wanted: int) -> None:
     """Every frame that the chips sent is a stored row, a register, or a counted loss: exactly."""
     async with Mining(folder, Bm1366Config(scale=2.0**-26, pace=5.0, corrupt=0.01, seed=5)) as mining:
-        emulated, chain = mining.emulated, mining.miner.chain
-        await until(lambda: emulated.summary.nonces >= wanted, seconds=60.0 + wanted / 20)
-        chain.write(r.Register.PLL0, 0)  # no clock, no more nonces
-
-        def all_there() -> bool:
-            return chain.decoder.counts.received == emulated.summary.bytes_arrived
-
-        await until(lambda: all_there() and mining.port.baud == 1_000_000)
-        before = -1
-        while before != emulated.summary.answers:  # until nothing is on its way any more
-            before = emulated.summary.answers
-            await asyncio.sleep(0.3)
-        await until(all_there)
-        seen, counts = chain.decoder.counts, chain.counts
+        await until(lambda: mining.emulated.summary.nonces >= wanted, seconds=60.0 + wanted / 20)
+        await everything_arrived(mining)
+        chain, sent = mining.miner.chain, mining.emulated.summary
+        seen, stored, found, damaged = chain.decoder.counts, chain.counts.nonces, sent.nonces, sent.damaged
         lost, rest = divmod(seen.dropped + chain.decoder.pending, 11)
-        sent, stored = emulated.summary.answers, counts.nonces
         assert rest == 0
-        assert emulated.summary.overrun_bytes == 0
-        assert sent == seen.frames + lost
-        assert 0 < lost <= emulated.summary.damaged
-        await until(lambda: mining.bridge.stats.accepted + mining.bridge.stats.rejected == stored)
+        assert sent.overrun_bytes == 0
+        assert sent.answers == seen.frames + lost
+        assert 0 < lost <= damaged
     rows = mining.rows()
     assert len(rows) == stored
     reasons = [row.reason for row in rows if not row.valid]
     assert set(reasons) <= {"low-difficulty", "unknown-job", "duplicate", "version-bits"}
-    # a damaged frame passes the 5-bit check sum one time in 32; its hash gives it away
-    assert len(reasons) + lost <= emulated.summary.damaged
-    assert len(rows) - len(reasons) >= emulated.summary.nonces - emulated.summary.damaged
+    # a damaged frame passes the 5-bit check sum one time in 32; its hash gives it away. Once in 100,000 frames noise
+    # begins like one, passes too, and takes a good neighbour along
+    assert len(reasons) + lost <= damaged + 5
+    assert len(rows) - len(reasons) >= found - damaged - 5
 
 
 @pytest.mark.costly
