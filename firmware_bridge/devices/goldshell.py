@@ -48,12 +48,12 @@ def decode(body: bytes) -> Any:
     """An answer as JSON.
 
     Raises:
-        ProtocolError: if it is none; the message shows its bytes.
+        ProtocolError: if it is none; its bytes may hold a password, so the message is silent about them.
     """
     try:
         return json.loads(body, parse_constant=lambda name: None)
     except (ValueError, RecursionError):
-        raise ProtocolError(f"the answer is no JSON: {body[:200]!r}") from None
+        raise ProtocolError("the answer is no JSON") from None
 
 
 def token_of(body: bytes) -> str | None:

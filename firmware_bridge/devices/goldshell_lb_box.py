@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -16,9 +17,10 @@ from firmware_bridge.devices.http import HttpLink, Reply
 from firmware_bridge.devices.s9_fields import pools_of
 from firmware_bridge.devices.settings import Limits, OperatingPoint, Reading, Setting
 from firmware_bridge.devices.tap import TapFactory
-from firmware_bridge.devices.telemetry import Identity, Telemetry
+from firmware_bridge.devices.telemetry import Identity, PoolState, Telemetry
 from firmware_bridge.errors import DeviceError, ProtocolError
 from firmware_bridge.trace.provenance import redact
+from firmware_bridge.trace.redaction import http_body
 
 NOMINAL_GHS = 175.0
 """LBC hashes; the box is sold with 175, others measured 180."""
@@ -75,7 +77,13 @@ class GoldshellLbBox(Device):
     ) -> None:
         super().__init__(address, **common)
         base = f"http://{host}" if port == 80 else f"http://{host}:{port}"
-        self.web = HttpLink(base, transport=transport, tap=taps(base) if taps else None, timeout_s=timeout_s)
+        self.web = HttpLink(
+            base,
+            transport=transport,
+            tap=taps(base) if taps else None,
+            redact=http_body,
+            timeout_s=timeout_s,
+        )
         self.api = CgminerPort(
             host, api_port, tap=taps(f"cgminer://{host}:{api_port}") if taps else None, timeout_s=timeout_s
         )
@@ -114,7 +122,9 @@ class GoldshellLbBox(Device):
             return await self.web.request("GET", target)
         except DeviceError as error:
             # the address that failed holds the password
-            raise DeviceError(f"{self.address}: login: {error.__cause__ or 'no answer'}") from None
+            raise DeviceError(
+                f"{self.address}: login: {str(error.__cause__ or '') or 'no answer in time'}"
+            ) from None
 
     async def _web(self, method: str, target: str, body: Any = None) -> Any:
         """One request with the token; a token that is no longer taken is asked for once more."""
@@ -145,7 +155,9 @@ class GoldshellLbBox(Device):
             return goldshell.infos_of(value)
         wanted: type = list if name == "pools" else dict
         if not isinstance(value, wanted):
-            raise DeviceError(f"{self.address}: GET {target} is no {wanted.__name__}: {str(value)[:200]}")
+            raise DeviceError(
+                f"{self.address}: GET {target} is no {wanted.__name__}: {str(redact(value))[:200]}"
+            )
         return value
 
     # ---- reading ----
@@ -160,7 +172,7 @@ class GoldshellLbBox(Device):
         model = fields.text(status, "model")
         if model is None or "goldshell" not in model.lower():
             raise DeviceError(
-                f"{self.address}: GET {goldshell.PAGES['status']} is no Goldshell: {str(status)[:200]}"
+                f"{self.address}: GET {goldshell.PAGES['status']} is no Goldshell: {str(redact(status))[:200]}"
             )
         setting = await self.page("setting")
         return Identity(
@@ -168,30 +180,44 @@ class GoldshellLbBox(Device):
         )
 
     async def read_telemetry(self) -> Telemetry:
-        """Read ``summary``, ``devs`` and ``pools`` of the API."""
-        answers = {name: await self.api.ask(name) for name in ("summary", "devs", "pools")}
-        wall_ns, monotonic_ns = self.clock.wall_ns(), self.clock.monotonic_ns()
-        summary = self._first(answers["summary"])
+        """Read ``summary``, ``devs`` and ``pools`` of the API, or the web page where nobody listens on its port."""
+        try:
+            answers = {name: await self.api.ask(name) for name in ("summary", "devs", "pools")}
+        except DeviceError as error:
+            if not isinstance(error.__cause__, ConnectionRefusedError):
+                raise
+            return await self._read_over_http()
+        raw = {name: answer.raw.rstrip(b"\0").decode("utf-8", "replace") for name, answer in answers.items()}
         rows = list(answers["devs"].rows("DEVS"))
+        return self._telemetry(self._first(answers["summary"]), rows, pools_of(answers["pools"]), raw)
+
+    async def _read_over_http(self) -> Telemetry:
+        """What the web page tells: the boards and the pools, no totals and no up time."""
+        rows, pools = await self.page("devs"), await self.page("pools")
+        return self._telemetry({}, rows, goldshell.pools_of(pools), {"http devs": rows, "http pools": pools})
+
+    def _telemetry(
+        self, summary: dict[str, Any], rows: list[dict[str, Any]], pools: tuple[PoolState, ...], raw: Any
+    ) -> Telemetry:
         boards, fans = goldshell.boards_of(rows), goldshell.fans_of(rows)
         mhs = fields.number(summary, "MHS 20s", "MHS av")
-        volts = fields.largest([fields.positive(row, "voltage") for row in rows])
-        raw = {name: answer.raw.rstrip(b"\0").decode("utf-8", "replace") for name, answer in answers.items()}
+        rates = [b.hash_rate_ghs for b in boards if b.hash_rate_ghs is not None]
+        of_boards = sum(rates) if rates else None
         return Telemetry(
-            wall_ns=wall_ns,
-            monotonic_ns=monotonic_ns,
+            wall_ns=self.clock.wall_ns(),
+            monotonic_ns=self.clock.monotonic_ns(),
             temperature_c=fields.largest([b.temperature_c for b in boards]),
             board_temperature_c=fields.largest([b.board_temperature_c for b in boards]),
-            core_voltage_mv=volts,
+            core_voltage_mv=fields.largest([fields.positive(row, "voltage") for row in rows]),
             fan_rpm=max(fans) if fans else None,
-            hash_rate_ghs=None if mhs is None else mhs / 1e3,
+            hash_rate_ghs=of_boards if mhs is None else mhs / 1e3,
             hardware_errors=fields.whole(summary, "Hardware Errors"),
             accepted=fields.whole(summary, "Accepted"),
             rejected=fields.whole(summary, "Rejected"),
             uptime_s=fields.number(summary, "Elapsed"),
             boards=boards,
             fans_rpm=fans,
-            pools=pools_of(answers["pools"]),
+            pools=pools,
             raw=json.dumps(redact(raw)),
         )
 
@@ -230,11 +256,14 @@ class GoldshellLbBox(Device):
             )
         await self._web("PUT", goldshell.PAGES["setting"], {**setting, "select": plans[point.power_plan]})
         waited_s = 0.0
-        while waited_s < SETTLE_LIMIT_S:  # the rate is an average over 20 s
+        while (
+            waited_s < SETTLE_LIMIT_S and point.power_plan in PLAN_SHARES
+        ):  # the rate is an average over 20 s
             await self.sleep(POLL_S)
             waited_s += POLL_S
-            if await self._plan_by_rate() == point.power_plan:
-                break
+            with contextlib.suppress(DeviceError):  # its miner may start anew for another plan
+                if await self._plan_by_rate() == point.power_plan:
+                    break
         return False
 
     async def _plan_by_rate(self) -> str | None:
@@ -247,10 +276,32 @@ class GoldshellLbBox(Device):
     async def _measure(self, point: OperatingPoint) -> Mapping[Setting, Reading]:
         if point.power_plan is None:
             return {}
+        if point.power_plan not in PLAN_SHARES:
+            return {Setting.POWER_PLAN: Reading(None, 0.0, "nothing: it is not known what this plan does")}
         return {Setting.POWER_PLAN: Reading(await self._plan_by_rate(), 0.0, "hash rate against 175 GH/s")}
 
     async def set_pool(self, pool: PoolSettings) -> bool:
-        """Delete the pools one by one, add this one, read it back."""
+        """Delete the pools one by one, add this one, read it back; where that fails the old ones are added again."""
+        old = [row for row in await self.page("pools") if isinstance(row, dict)]
+        try:
+            await self._replace_pools(pool)
+        except BaseException as error:
+            try:
+                await self._add_again(old)
+            except DeviceError as failure:
+                error.add_note(f"and its pools from before could not be added again: {failure}")
+            raise
+        return False
+
+    async def _add_again(self, old: list[dict[str, Any]]) -> None:
+        there = {(p.url, p.user) for p in goldshell.pools_of(await self.page("pools"))}
+        for row in old:
+            if (row.get("url"), row.get("user")) not in there:
+                await self._web(
+                    "PUT", goldshell.NEW_POOL, {key: row.get(key) for key in ("url", "user", "pass")}
+                )
+
+    async def _replace_pools(self, pool: PoolSettings) -> None:
         while listed := [row for row in await self.page("pools") if isinstance(row, dict)]:
             body = {key: listed[0].get(key) for key in ("url", "user", "pass", "dragid")}
             await self._web("PUT", goldshell.DELETE_POOL, body)
@@ -265,7 +316,6 @@ class GoldshellLbBox(Device):
             raise DeviceError(
                 f"{self.address}: its pools are now {names}, not {pool.url}; set it on its own page"
             )
-        return False
 
     async def aclose(self) -> None:
         """Close the web link."""
