@@ -10,8 +10,6 @@ import asyncio
 import contextlib
 import importlib
 import ipaddress
-import math
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -25,14 +23,17 @@ from firmware_bridge.emulator.mine import mine
 from firmware_bridge.emulator.model import get_model
 from firmware_bridge.emulator.physics import Physics
 from firmware_bridge.emulator.wall import WallMiner
-from firmware_bridge.emulator.wall_config import WallConfig, WallSummary
+from firmware_bridge.emulator.wall_config import WallConfig, WallSummary, joined
 from firmware_bridge.errors import UserError
+from firmware_bridge.stratum.client import ClientStats
 
 BUILTIN_SCALE = 2.0**-24
 """Difficulty scale for the built-in pool: hashing goes on, and leaves the CPU to others."""
 BUILTIN_DIFFICULTY = {"lv06": 256.0}
 """Difficulty of the built-in pool: where a model finds few shares, its own floor."""
 USUAL_DIFFICULTY = 2048.0
+RETRY_S = 10.0
+"""Between attempts to mine for a pool that was set later and cannot be mined for."""
 ANSWER_S = 0.05
 """Time for the answer to a restart to leave before the servers go."""
 
@@ -132,6 +133,7 @@ class Appliance:
         self._builtin: BuiltinPool | None = None
         self._miner: WallMiner | None = None
         self._done: list[WallSummary] = []
+        self._failed = Counts()  # of pools that could be mined for no longer
         self._reason: str | None = None
         self._wish: str | None = None
         self._wished: asyncio.Event = asyncio.Event()
@@ -175,7 +177,8 @@ class Appliance:
         """Mine and answer until the limits of the configuration, or until somebody asks to stop.
 
         Raises:
-            UserError: if the pool cannot be reached, or refuses this miner.
+            UserError: if the first pool cannot be reached, or refuses this miner. One that is set later does not end
+                it: a device without its pool goes on answering.
         """
         assert self._loop is not None, "start() comes first"
         wall = self.config.wall
@@ -185,8 +188,14 @@ class Appliance:
                 left = None if deadline is None else deadline - self._loop.time()
                 if left is not None and left <= 0:
                     break
-                summary = await self._mine(left)
-                self._done.append(summary)
+                try:
+                    self._done.append(await self._mine(left))
+                except UserError as error:
+                    if not self._done:
+                        raise  # the pool that was asked for; a later one is a setting of the device
+                    await self._without_pool(error, left)
+                    if self._wish is None:
+                        continue
                 self._miner = None
                 if self._reason is not None or self._wish is None:
                     break
@@ -304,6 +313,16 @@ class Appliance:
                 task.cancel()
             await asyncio.gather(mining, wishing, return_exceptions=True)
 
+    async def _without_pool(self, error: UserError, left_s: float | None) -> None:
+        """Answer on, and try again after a while or at the next wish."""
+        if (text := str(error)) not in self.warnings:
+            self._warn(text)
+        if self._miner is not None:
+            self._failed += _counted(self._miner.client.stats)
+            self._miner = None
+        pause_s = RETRY_S if left_s is None else min(RETRY_S, left_s)
+        await _first_of(self._wished.wait(), self._sleep(pause_s))
+
     def _took_over(self, miner: WallMiner) -> None:
         self._miner = miner
         if self._reason is not None or self._wished.is_set():
@@ -324,12 +343,7 @@ class Appliance:
         self.machine.stop()
         await self._hang_up()
         pause_s = self.face.restart_s if self.config.restart_s is None else self.config.restart_s
-        stopping = asyncio.ensure_future(self._until_stopped())
-        pausing = asyncio.ensure_future(self._sleep(pause_s))
-        await asyncio.wait({stopping, pausing}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (stopping, pausing):
-            task.cancel()
-        await asyncio.gather(stopping, pausing, return_exceptions=True)
+        await _first_of(self._until_stopped(), self._sleep(pause_s))
         if self._reason is None:
             self.machine.start()
             await self._listen()
@@ -344,11 +358,8 @@ class Appliance:
     # ---- accounts ----
 
     def _counts(self) -> Counts:
-        live = self._miner.client.stats if self._miner is not None else None
-        parts = [(s.accepted, sum(s.rejected.values()), s.connections) for s in self._done]
-        if live is not None:
-            parts.append((live.accepted, sum(live.rejected.values()), live.connections))
-        return Counts(*(sum(column) for column in zip(*parts, strict=True))) if parts else Counts()
+        live = [] if self._miner is None else [_counted(self._miner.client.stats)]
+        return sum((*map(_counted, self._done), *live), start=self._failed)
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -357,23 +368,20 @@ class Appliance:
     def _summary(self) -> WallSummary:
         if not self._done:
             raise UserError(f"the emulated {self.config.wall.model} was stopped before it began to mine")
-        last, parts = self._done[-1], self._done
-        rejected: Counter[str] = Counter()
-        for part in parts:
-            rejected.update(part.rejected)
-        seconds = math.fsum(part.seconds for part in parts)
-        hashes = sum(part.hashes for part in parts)
-        return replace(
-            last,
-            seconds=seconds,
-            connections=sum(part.connections for part in parts),
-            jobs=sum(part.jobs for part in parts),
-            submitted=sum(part.submitted for part in parts),
-            accepted=sum(part.accepted for part in parts),
-            rejected=dict(rejected),
-            hashes=hashes,
-            hash_rate=hashes / seconds if seconds > 0 else 0.0,
-            stalled_s=math.fsum(part.stalled_s for part in parts),
-            warnings=list(self.warnings),
-            reason=self._reason or last.reason,
-        )
+        reason = self._reason or self._done[-1].reason
+        return replace(joined(self._done), warnings=list(self.warnings), reason=reason)
+
+
+async def _first_of(*waits: Awaitable[object]) -> None:
+    """Until one of them is over; the others are cancelled."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _counted(part: WallSummary | ClientStats) -> Counts:
+    return Counts(part.accepted, sum(part.rejected.values()), part.connections)

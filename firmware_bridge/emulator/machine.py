@@ -26,6 +26,13 @@ class Counts:
     rejected: int = 0
     connections: int = 0
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.accepted + other.accepted,
+            self.rejected + other.rejected,
+            self.connections + other.connections,
+        )
+
 
 @dataclass
 class Settings:

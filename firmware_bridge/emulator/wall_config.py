@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from firmware_bridge.emulator import effects
@@ -105,3 +107,24 @@ class WallSummary:
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
         return asdict(self)
+
+
+def joined(parts: Sequence[WallSummary]) -> WallSummary:
+    """One summary of runs that followed each other, at least one; what has no sum is that of the last."""
+    rejected: Counter[str] = Counter()
+    for part in parts:
+        rejected.update(part.rejected)
+    seconds = math.fsum(part.seconds for part in parts)
+    hashes = sum(part.hashes for part in parts)
+    return replace(
+        parts[-1],
+        seconds=seconds,
+        connections=sum(part.connections for part in parts),
+        jobs=sum(part.jobs for part in parts),
+        submitted=sum(part.submitted for part in parts),
+        accepted=sum(part.accepted for part in parts),
+        rejected=dict(rejected),
+        hashes=hashes,
+        hash_rate=hashes / seconds if seconds > 0 else 0.0,
+        stalled_s=math.fsum(part.stalled_s for part in parts),
+    )
