@@ -87,7 +87,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class HeaderFields:
-    """The six fields of a header, hex as Stratum writes them; ``merkle_root`` is the raw digest in hex."""
+    """The fields of a header, hex as Stratum writes them; ``merkle_root`` is the raw digest in hex.
+
+    ``claimtrie`` is None in a Bitcoin header, which has six fields.
+    """
 
     version: str
     prevhash: str
@@ -95,6 +98,7 @@ class HeaderFields:
     ntime: str
     nbits: str
     nonce: str
+    claimtrie: str | None = None
 
 
 def sha256d(data: bytes) -> bytes:
@@ -195,15 +199,17 @@ def build_header(job: Job, share: Share) -> bytes:
 
 
 def assemble_header(fields: HeaderFields) -> bytes:
-    """80-byte header of its six fields: the inverse of :func:`parse_header`.
+    """Header of its fields, 80 bytes or LBRY's 112: the inverse of :func:`parse_header`.
 
     Raises:
         ValueError: if a field is malformed.
     """
+    claimtrie = b"" if fields.claimtrie is None else swap_words(_raw(fields.claimtrie, 32, "claimtrie"))
     return (
         _raw(fields.version, 4, "version")[::-1]
         + swap_words(_raw(fields.prevhash, 32, "prevhash"))
         + _raw(fields.merkle_root, 32, "merkle root")
+        + claimtrie
         + _raw(fields.ntime, 4, "ntime")[::-1]
         + _raw(fields.nbits, 4, "nbits")[::-1]
         + _raw(fields.nonce, 4, "nonce")[::-1]
@@ -211,20 +217,22 @@ def assemble_header(fields: HeaderFields) -> bytes:
 
 
 def parse_header(header: bytes) -> HeaderFields:
-    """Job fields of an 80-byte header: the inverse of :func:`build_header` as far as a header carries them.
+    """Job fields of a header: the inverse of :func:`build_header` as far as a header carries them.
 
     Raises:
-        ValueError: if the header is not 80 bytes long.
+        ValueError: if the header is neither 80 bytes long nor, as LBRY's, 112.
     """
-    if len(header) != 80:
-        raise ValueError(f"a header has 80 bytes, not {len(header)}")
+    if len(header) not in (80, lbry.HEADER_BYTES):
+        raise ValueError(f"a header has 80 bytes, LBRY's {lbry.HEADER_BYTES}, not {len(header)}")
+    claimtrie, tail = header[68:-12], header[-12:]
     return HeaderFields(
         version=header[0:4][::-1].hex(),
         prevhash=swap_words(header[4:36]).hex(),
         merkle_root=header[36:68].hex(),
-        ntime=header[68:72][::-1].hex(),
-        nbits=header[72:76][::-1].hex(),
-        nonce=header[76:80][::-1].hex(),
+        ntime=tail[0:4][::-1].hex(),
+        nbits=tail[4:8][::-1].hex(),
+        nonce=tail[8:12][::-1].hex(),
+        claimtrie=swap_words(claimtrie).hex() if claimtrie else None,
     )
 
 

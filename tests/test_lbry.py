@@ -59,6 +59,19 @@ def test_a_header_of_another_length_is_refused() -> None:
         lbry.proof_of_header(bytes(80))
 
 
+def test_the_fields_of_the_genesis_header_are_read_and_put_together_again() -> None:
+    fields = headers.parse_header(GENESIS)
+    assert (fields.version, fields.ntime, fields.nbits, fields.nonce) == (
+        "00000001",
+        f"{1446058291:08x}",
+        "1f00ffff",
+        f"{1287:08x}",
+    )
+    assert fields.claimtrie == "00000001" + "00" * 28  # words swapped, as in mining.notify
+    assert bytes.fromhex(fields.merkle_root)[::-1].hex().startswith("b8211c82")
+    assert headers.assemble_header(fields) == GENESIS
+
+
 def job(**fields: object) -> headers.Job:
     known: dict[str, object] = {
         "job_id": "1", "prevhash": "11" * 32, "coinb1": "01", "coinb2": "02", "merkle_branch": ("33" * 32,),
