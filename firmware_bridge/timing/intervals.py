@@ -103,13 +103,16 @@ def load_run(
     if not timing_only:
         if not unverified:
             submitted = _submitted_fields(shares, keep)
-        jobs = reader.columns(run, "jobs", ("job", "miner", "symbol", "difficulty"))
+        jobs = reader.columns(run, "jobs", ("job", "miner", "symbol", "difficulty", "claimtrie"))
         of_miner = np.ones(jobs.values["job"].size, bool)
         if wanted is not None:
             of_miner = jobs.null["miner"] | (jobs.values["miner"] == wanted)
         jobs_sent = int(of_miner.sum())
         submitted["symbol"] = _of_job(jobs, "symbol", job)
         submitted["job_difficulty"] = _of_job(jobs, "difficulty", job)
+        lbry_jobs = jobs.values["job"][~jobs.null["claimtrie"]].astype(np.int64)
+        if lbry_jobs.size:
+            submitted["lbry"] = np.isin(job, lbry_jobs)
         submitted["temperature_c"] = _temperatures(reader, run, source, number, time_ns)
     return build_run_data(
         run_id=record["run_id"],

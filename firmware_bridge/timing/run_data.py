@@ -101,6 +101,7 @@ class RunData:
         jobs_sent: jobs of the run, answered or not.
         rows_left_out: rows that verify but lack the stamp of ``time_source``.
         job_difficulty: nominal difficulty asked for by the share's own job, nan where unknown; None: not read.
+        lbry: whether the share's own job is one of LBRY; None: no job is.
     """
 
     run_id: str
@@ -131,6 +132,7 @@ class RunData:
     jobs_sent: int
     rows_left_out: int = 0
     job_difficulty: FloatArray | None = None
+    lbry: BoolArray | None = None
 
     @property
     def n(self) -> int:
@@ -203,6 +205,7 @@ def build_run_data(
     jobs_sent: int | None = None,
     rows_left_out: int = 0,
     job_difficulty: FloatArray | None = None,
+    lbry: BoolArray | None = None,
 ) -> RunData:
     """Make a RunData from columns of length n in stored order; what is not given is unknown.
 
@@ -232,6 +235,7 @@ def build_run_data(
         jobs_sent: where not given, the number of distinct jobs that the shares name.
         rows_left_out: see :class:`RunData`.
         job_difficulty: see :class:`RunData`.
+        lbry: see :class:`RunData`.
 
     Raises:
         ValueError: if two columns differ in length or the time source is unknown.
@@ -290,6 +294,7 @@ def build_run_data(
         job_difficulty=None
         if job_difficulty is None
         else column("job_difficulty", job_difficulty, np.float64, np.nan),
+        lbry=None if lbry is None else column("lbry", lbry, np.bool_, False),
     )
 
 

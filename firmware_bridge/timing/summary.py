@@ -148,8 +148,7 @@ def _floor(data: RunData) -> FloatArray:
 
 def _hashes_per_difficulty(data: RunData) -> FloatArray:
     """Hashes that a share of difficulty 1 stands for, per row: LBRY's unit is 256 times smaller."""
-    lbry = [number for number, miner in data.miners.items() if miner.model == "lb-box"]
-    return np.where(np.isin(data.miner, lbry), 2.0**24, 2.0**32)
+    return np.full(data.n, 2.0**32) if data.lbry is None else np.where(data.lbry, 2.0**24, 2.0**32)
 
 
 def _scan(data: RunData) -> tuple[dict[str, Any] | None, dict[str, Any]]:
