@@ -250,6 +250,7 @@ async def test_the_golden_job_is_answered_over_the_wire_at_scale_1() -> None:
 # ---- as a device -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.costly
 async def test_the_clock_is_set_measured_by_the_hash_counter_and_restored() -> None:
     emulated = EmulatedChain(Bm1366Config(chips=4, scale=2.0**-30))
     path = emulated.start()
@@ -341,6 +342,7 @@ async def mined(
     return TraceReader(db), emulated, miner
 
 
+@pytest.mark.costly
 async def test_handshake_mode_gives_one_job_per_share(tmp_path: Path) -> None:
     reader, _, miner = await mined(tmp_path, 1, 3.0, ticket=1.0, pace=5.0, scale=2.0**-22, mode="swh")
     rows = reader.columns(1, "shares", ["valid", "job"])

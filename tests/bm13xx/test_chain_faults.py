@@ -54,6 +54,7 @@ async def left_at_its_working_speed(emulated: EmulatedChain, path: str) -> None:
     assert emulated.summary.baud > 1_000_000
 
 
+@pytest.mark.costly
 async def test_chips_do_not_understand_another_speed() -> None:
     async with opened(Bm1366Config(chips=2, scale=2.0**-30)) as (emulated, chain, _):
         await chain.initialise(frequency_mhz=485.0, ticket=256.0)
@@ -400,6 +401,7 @@ async def frequencies_of(path: str) -> list[float | None]:
         return [board.frequency_mhz for board in (await device.read_telemetry()).boards]
 
 
+@pytest.mark.costly
 async def test_a_restored_chain_has_the_very_dividers_that_it_had() -> None:
     emulated = EmulatedChain(Bm1366Config(chips=2, scale=2.0**-30))
     path = emulated.start()
