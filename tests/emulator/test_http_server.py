@@ -75,6 +75,31 @@ async def test_the_right_digest_opens_and_others_do_not(port: int, target: str) 
     assert "pass,word" not in bare.text
 
 
+async def test_an_answer_to_another_challenge_or_for_another_page_opens_nothing(port: int) -> None:
+    seen: list[str] = []
+
+    async def note(request: httpx2.Request) -> None:
+        seen.append(request.headers.get("authorization", ""))
+
+    hooks = {"request": [note]}
+    async with httpx2.AsyncClient(trust_env=False, event_hooks=hooks) as client:
+        base = f"http://127.0.0.1:{port}"
+        assert (
+            await client.get(f"{base}/closed", auth=httpx2.DigestAuth("root", "pass,word"))
+        ).status_code == 200
+        right = seen[-1]
+        assert right.startswith("Digest ")
+        assert (await client.get(f"{base}/closed", headers={"authorization": right})).status_code == 200
+        assert (await client.get(f"{base}/closed?x=1", headers={"authorization": right})).status_code == 401
+        assert (await client.post(f"{base}/closed", headers={"authorization": right})).status_code == 401
+    stranger = DigestAuth(
+        "antMiner Configuration", "root", "pass,word"
+    )  # the same password, its own challenge
+    request = HttpRequest("GET", "/closed", {}, {"authorization": right}, b"", "/closed")
+    assert DIGEST.refuse(request) is None
+    assert stranger.refuse(request) is not None
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [

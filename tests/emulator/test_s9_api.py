@@ -177,6 +177,20 @@ def test_pools_keep_their_numbers_and_change_their_priorities() -> None:
     assert changes[-1] == ("b", 1)
 
 
+def test_the_numbers_close_up_when_a_pool_is_removed_and_the_priorities_stay() -> None:
+    face, _ = make(writable=True)
+    for host in "bcd":
+        assert code(face, "addpool", f"{host}:1,u,x") == 55
+    assert code(face, "poolpriority", "3,1,0,2") == 73
+    assert code(face, "removepool", "1") == 68
+    rows = ask(face, "pools").rows("POOLS")
+    assert [(r["POOL"], r["URL"][14:], r["Priority"], r["Stratum Active"]) for r in rows] == [
+        (0, "10.0.0.2:3333", 1, False),
+        (1, "c:1", 2, False),
+        (2, "d:1", 0, True),
+    ]
+
+
 def test_every_mistake_with_pools_has_its_code() -> None:
     face, _ = make(writable=True)
     assert code(face, "switchpool") == 25
