@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, options_in_force
+from experiments.cli.command import LabCommand, options_in_force
+from experiments.cli.emulate_device import mine_in_network, neighbours, parse_faults, serve_chain
 from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Scale, Seconds, Seed, Shares
 from experiments.cli.running import stoppable
 from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
-    from experiments.cli.running import Stop
-    from firmware_bridge.emulator.appliance import ApplianceConfig
     from firmware_bridge.emulator.physics import Physics
     from firmware_bridge.emulator.virtual import VirtualConfig
-    from firmware_bridge.emulator.wall_config import WallSummary
 
 MODELS = ("s9", "lv06", "lb-box", "bm1366")
 VIRTUAL_MODELS = ("s9", "lv06")
@@ -145,7 +143,7 @@ def emulate(
         return
     with stoppable() as stop:
         if model == "bm1366":
-            _serial(count, scale, seed, fault or (), seconds, stop, json)
+            serve_chain(count, scale, seed, fault or (), seconds, stop, json)
             return
         from firmware_bridge.emulator.appliance import ApplianceConfig
         from firmware_bridge.emulator.effects import parse_plants
@@ -173,7 +171,7 @@ def emulate(
             lenient=pool is not None and bind is None and http_port is None and api_port is None,
             options=parse_faults(fault or ()) | ({"firmware": firmware} if firmware else {}),
         )
-        _wall(neighbours(settings, count), stop, json)
+        mine_in_network(neighbours(settings, count), stop, json)
 
 
 def _base(ctx: typer.Context, model: str, pool: str | None, network: tuple[Any, ...]) -> str:
@@ -182,53 +180,6 @@ def _base(ctx: typer.Context, model: str, pool: str | None, network: tuple[Any, 
         return "wall"
     given = [n for n in VIRTUAL_ONLY if not str(ctx.get_parameter_source(n)).endswith((".DEFAULT", "None"))]
     return "virtual" if given else "wall"
-
-
-def parse_faults(items: Iterable[str]) -> dict[str, Any]:
-    """``NAME`` or ``NAME=VALUE`` as options of a device: switches, numbers or words."""
-    options: dict[str, Any] = {}
-    for item in items:
-        name, sign, text = item.partition("=")
-        words = {"on": True, "true": True, "off": False, "false": False}
-        value: Any = words.get(text.lower(), text) if sign else True
-        if isinstance(value, str):
-            try:
-                value = float(value)
-            except ValueError:
-                value = text
-        options[name.replace("-", "_")] = value
-    return options
-
-
-def neighbours(settings: ApplianceConfig, count: int) -> list[ApplianceConfig]:
-    """So many miners, each on the next address, with seed and user of its own.
-
-    Raises:
-        UserError: if there are not so many addresses.
-    """
-    import ipaddress
-    from dataclasses import replace
-
-    from firmware_bridge.emulator.model import get_model
-
-    if count == 1:
-        return [settings]
-    try:
-        first = ipaddress.ip_address(settings.bind)
-        addresses = [str(first + n) for n in range(count)]
-    except ValueError as error:
-        raise UserError(
-            f"--count {count} needs an address to count from: --bind 127.0.0.2 ({error})"
-        ) from None
-    user = settings.wall.user or get_model(settings.wall.model).user
-    return [
-        replace(
-            settings,
-            bind=address,
-            wall=replace(settings.wall, seed=settings.wall.seed + 1000 * n, user=f"{user}.{n + 1}"),
-        )
-        for n, address in enumerate(addresses)
-    ]
 
 
 def parse_pool(text: str) -> tuple[str, int]:
@@ -242,105 +193,6 @@ def parse_pool(text: str) -> tuple[str, int]:
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise UserError(f"--pool is HOST:PORT, for example 127.0.0.1:3333, not {text!r}")
     return host, int(port)
-
-
-def _wall(settings: list[ApplianceConfig], stop: Stop, json: bool) -> None:
-    """Mine in wall time."""
-    import asyncio
-
-    from experiments.cli import output
-
-    warn = lambda text: typer.echo(f"asiclab: {text}", err=True)  # noqa: E731
-    summaries = asyncio.run(_mine(settings, stop, warn, json))
-    for summary in summaries:
-        if json:
-            continue
-        refused = sum(summary.rejected.values())
-        text = f"{summary.agent}: {summary.accepted} shares accepted, {refused} refused in {summary.seconds:.0f} s"
-        output.console().print(f"{text} ({summary.reason})", markup=False)
-    if json:
-        output.emit(summaries[0] if len(summaries) == 1 else {"miners": summaries})
-    if any(summary.connections == 0 for summary in summaries):
-        raise typer.Exit(EXIT_CHECK_FAILED)
-
-
-async def _mine(
-    settings: list[ApplianceConfig], stop: Stop, on_warning: Callable[[str], None], json: bool
-) -> list[WallSummary]:
-    import asyncio
-
-    from experiments.cli import output
-    from firmware_bridge.emulator.appliance import Appliance
-
-    appliances = [Appliance(one, on_warning) for one in settings]
-    started: list[Appliance] = []
-    try:
-        for appliance in appliances:
-            ready = await appliance.start()
-            started.append(appliance)
-            if json:
-                output.emit(ready)
-            else:
-                ports = ", ".join(f"{name} {ready['host']}:{port}" for name, port in ready["ports"].items())
-                text = f"{ready['model']}: {ports or 'no servers'}; mines for {ready['pool']}; Ctrl-C stops"
-                output.console().print(text, markup=False)
-    except BaseException:
-        for appliance in started:
-            await appliance.close()
-        raise
-    for appliance in appliances:
-        stop.call(lambda a=appliance: a.request_stop(f"stopped by {stop.reason}"))  # type: ignore[misc]
-    tasks = [asyncio.ensure_future(appliance.serve()) for appliance in appliances]
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    if any(task.exception() is not None for task in done):
-        for appliance in appliances:
-            appliance.request_stop("another one failed")
-    return list(await asyncio.gather(*tasks))
-
-
-def _serial(
-    chips: int,
-    scale: float | None,
-    seed: int,
-    faults: Iterable[str],
-    seconds: float | None,
-    stop: Stop,
-    json: bool,
-) -> None:
-    """An emulated chain behind a pseudo-terminal."""
-    import threading
-    from dataclasses import fields
-
-    from experiments.cli import output
-    from firmware_bridge.emulator.bm1366 import Bm1366, Bm1366Config
-    from firmware_bridge.emulator.wall_config import DEFAULT_SCALE
-
-    options = parse_faults(faults)
-    known = {f.name for f in fields(Bm1366Config)} - {"chips", "scale", "seed"}
-    if unknown := sorted(options.keys() - known):
-        raise UserError(f"--fault {unknown[0]}: an emulated bm1366 has {', '.join(sorted(known))}")
-    used = DEFAULT_SCALE if scale is None else scale
-    chain = Bm1366(Bm1366Config(chips=chips, scale=used, seed=seed, **options))
-    ended = threading.Event()
-    path = chain.start()
-    stop.call(ended.set)
-    url = f"bm1366://{path}?scale={used!r}"
-    if json:
-        output.emit(
-            {"ready": True, "model": "bm1366", "path": path, "chips": chips, "scale": used, "url": url}
-        )
-    else:
-        output.console().print(
-            f"{chips} BM1366 at {path}, difficulty scale {used!r}; Ctrl-C stops", markup=False
-        )
-    ended.wait(seconds)
-    summary = chain.stop(f"stopped by {stop.reason}" if stop.reason else f"{seconds:g} s are over")
-    if json:
-        output.emit(summary)
-    else:
-        output.console().print(
-            f"{summary.jobs} jobs, {summary.nonces} nonces ({summary.reason})", markup=False
-        )
 
 
 def _virtual(settings: VirtualConfig, db: str, in_force: dict[str, Any], json: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 
 from firmware_bridge.clock import Clock
@@ -16,13 +15,12 @@ from firmware_bridge.devices.cgminer_api import (
     decode_request,
     encode_replies,
 )
+from firmware_bridge.emulator.tcp_server import TcpServer
 
 Handler = Callable[[str | None], Reply]
 """Answers one command, given its parameter."""
 
 READ_TIMEOUT_S = 5.0
-CONNECTIONS = 64
-"""Open at once; a real one serves them one after the other."""
 
 TEXTS = {
     Code.INVALID_COMMAND: "Invalid command",
@@ -36,7 +34,7 @@ def refusal(command: str) -> Reply:
     return Reply("E", Code.ACCESS_DENIED, f"Access denied to '{command}' command")
 
 
-class CgminerServer:
+class CgminerServer(TcpServer):
     """The API of an emulated miner.
 
     Args:
@@ -56,31 +54,12 @@ class CgminerServer:
         writable: bool = False,
         closed_to_all: frozenset[str] = frozenset(),
     ) -> None:
+        super().__init__()
         self._commands = commands
         self._description = description
         self._clock = clock
         self.writable = writable
         self._closed_to_all = closed_to_all
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
-
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port.
-
-        Raises:
-            OSError: if it cannot be bound.
-        """
-        self._server = await asyncio.start_server(self._serve, host, port)
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def stop(self) -> None:
-        """Hang up on everybody."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-            for writer in list(self._open):
-                writer.transport.abort()
-            await server.wait_closed()
 
     def answer(self, data: bytes) -> bytes:
         """The bytes that answer a request."""
@@ -123,20 +102,9 @@ class CgminerServer:
             replies, as_json=as_json, joined=joined, description=self._description, when=when
         )
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._open) >= CONNECTIONS:
-            writer.close()
-            return
-        self._open.add(writer)
-        try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
-                data = await reader.read(REQUEST_LIMIT)  # one recv() only, as the real ones do
-                if data:
-                    writer.write(self.answer(data))
-                    await writer.drain()
-        except (TimeoutError, OSError):
-            return  # a caller who does not ask, or left
-        finally:
-            self._open.discard(writer)
-            with contextlib.suppress(OSError, RuntimeError):
-                writer.close()
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            data = await reader.read(REQUEST_LIMIT)  # one recv() only, as the real ones do
+            if data:
+                writer.write(self.answer(data))
+                await writer.drain()

@@ -15,9 +15,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import h11
 
+from firmware_bridge.emulator.tcp_server import TcpServer
+
 BODY_LIMIT = 256 * 1024
 IDLE_TIMEOUT_S = 30.0
-CONNECTIONS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class HttpAnswer:
 Handler = Callable[[HttpRequest], Awaitable[HttpAnswer]]
 
 
-class HttpServer:
+class HttpServer(TcpServer):
     """Serves one handler.
 
     Args:
@@ -70,43 +71,14 @@ class HttpServer:
     """
 
     def __init__(self, handler: Handler) -> None:
+        super().__init__()
         self._handler = handler
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
-
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port.
-
-        Raises:
-            OSError: if it cannot be bound.
-        """
-        self._server = await asyncio.start_server(self._serve, host, port)
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def stop(self) -> None:
-        """Hang up on everybody."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-            for writer in list(self._open):
-                writer.transport.abort()
-            await server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._open) >= CONNECTIONS:
-            writer.close()
-            return
-        self._open.add(writer)
-        try:
-            await self._converse(reader, writer)
-        except (TimeoutError, OSError, h11.ProtocolError):
-            return  # a client that speaks no HTTP, does not ask, or left
-        finally:
-            self._open.discard(writer)
-            with contextlib.suppress(OSError, RuntimeError):
-                writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(h11.ProtocolError):  # a client that speaks no HTTP
+            await self._exchange(reader, writer)
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         state = h11.Connection(h11.SERVER)
         while True:
             try:

@@ -20,6 +20,7 @@ import numpy as np
 from firmware_bridge.clock import Clock, SystemClock
 from firmware_bridge.errors import LabError, TraceError, UserError
 from firmware_bridge.stratum.calibrate import calibrate
+from firmware_bridge.stratum.companion import Companion, ShareSource
 from firmware_bridge.stratum.config import BridgeConfig
 from firmware_bridge.stratum.connection import Connection
 from firmware_bridge.stratum.dispatch import JobPolicy, SymbolSource, policy_for
@@ -61,23 +62,6 @@ class WriterFactory(Protocol):
         self, *, on_commit: Callable[[list[object]], None], on_failure: Callable[[TraceError], None]
     ) -> TraceWriter:
         """Open it, with the two callbacks of the bridge."""
-
-
-class Companion(Protocol):
-    """Something else that takes part in the run: a poller of telemetry, or a source of shares."""
-
-    async def start(self, bridge: Bridge) -> None:
-        """Take part from now on."""
-
-    async def stop(self) -> None:
-        """Bring nothing more."""
-
-
-class ShareSource(Companion, Protocol):
-    """A miner of the run that is no Stratum connection, such as a chain behind a serial port."""
-
-    def acknowledge(self, answers: bytes, count: int) -> None:
-        """Shares of this source are durable."""
 
 
 @dataclass(slots=True)

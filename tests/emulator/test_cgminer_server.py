@@ -18,7 +18,7 @@ from firmware_bridge.devices.cgminer_api import (
     encode_request,
 )
 from firmware_bridge.devices.cgminer_port import CgminerPort
-from firmware_bridge.emulator import cgminer_server
+from firmware_bridge.emulator import cgminer_server, tcp_server
 from firmware_bridge.emulator.cgminer_server import CgminerServer
 
 
@@ -128,7 +128,7 @@ async def test_who_says_nothing_is_sent_away_and_others_are_served_meanwhile(
 
 
 async def test_beyond_its_connections_it_hangs_up_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cgminer_server, "CONNECTIONS", 2)
+    monkeypatch.setattr(tcp_server, "CONNECTIONS", 2)
     server = make()
     port = await server.start("127.0.0.1", 0)
     waiting = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
