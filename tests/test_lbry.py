@@ -54,6 +54,16 @@ def test_our_ripemd160_agrees_with_openssl_where_that_has_it(data: bytes) -> Non
     assert ripemd160(data) == expected
 
 
+def test_an_openssl_without_ripemd160_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(name: str, *data: bytes, **options: bool) -> None:
+        raise ValueError(f"unsupported hash type {name}")
+
+    monkeypatch.setattr(hashlib, "new", refused)
+    assert lbry._ripemd160() is ripemd160
+    monkeypatch.setattr(lbry, "ripemd160", ripemd160)
+    assert f"{lbry.proof_of_header(GENESIS):064x}" == GENESIS_PROOF
+
+
 def test_a_header_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="112 bytes, not 80"):
         lbry.proof_of_header(bytes(80))
