@@ -62,9 +62,7 @@ class LbBoxFace:
                 "devdetails": lambda _: Reply(
                     "S", Code.DEVDETAILS, "Device Details", "DEVS", [self._details()]
                 ),
-                "stats": lambda _: Reply(
-                    "S", Code.STATS, "BFGMiner stats", "STATS", [{"STATS": 0, "ID": "LBX0"}]
-                ),
+                "stats": self._stats,
                 "pools": self._list_pools,
             },
             "bfgminer 5.4.2",
@@ -229,6 +227,13 @@ class LbBoxFace:
 
     def _devs(self, parameter: str | None) -> Reply:
         return Reply("S", Code.DEVS, "1 PGA(s)", "DEVS", [self._board()])
+
+    def _stats(self, parameter: str | None) -> Reply:
+        """The second row is where pyasic's backend for this family looks for the fans; unconfirmed for the LB-Box."""
+        board = self._board()
+        fans = {key: board[key] for key in ("fan0", "fan1")}
+        rows: list[dict[str, Any]] = [{"STATS": 0, "ID": "POOL0"}, {"STATS": 1, "ID": "LBX0", **fans}]
+        return Reply("S", Code.STATS, "BFGMiner stats", "STATS", rows)
 
     def _summary(self, parameter: str | None) -> Reply:
         m = self.machine

@@ -19,7 +19,7 @@ from firmware_bridge.devices.http import decode_reply
 from firmware_bridge.devices.settings import OperatingPoint, Setting
 from firmware_bridge.errors import DeviceError
 from firmware_bridge.trace.recorder import RecordedBytes, Recorder
-from tests.devices.conftest import emulated, quick
+from tests.devices.conftest import emulated, needs_own_ports, quick
 
 SECRET = "correct-horse-42"
 LOW = OperatingPoint(power_plan="low power")
@@ -305,3 +305,32 @@ async def test_an_error_shows_the_bytes_of_an_answer_without_its_passwords(page:
         await device.page(page.removeprefix("/mcb/"))
     assert SECRET not in str(caught.value)
     await device.aclose()
+
+
+# ---- somebody else's client ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.costly
+async def test_pyasics_class_for_a_box_of_this_family_reads_board_fans_and_pools() -> None:
+    """pyasic has no class for the LB-Box, and asks boxes that it does not know for no boards and fans at all."""
+    pytest.importorskip("pyasic", reason="the optional extra 'miners' is not installed")
+    from pyasic.miners.goldshell.bfgminer.XBox.KDBox import GoldshellKDBoxII
+
+    address = "127.0.0.42"
+    needs_own_ports(address, 80, 4028)
+    async with emulated("lb-box", address, own_ports=True):
+        miner = GoldshellKDBoxII(address)
+        rate = await miner.get_hashrate()
+        (board,) = await miner.get_hashboards()
+        fans = await miner.get_fans()
+        (pool,) = await miner.get_pools()
+        mac = await miner.get_mac()
+        firmware = await miner.get_fw_ver()
+    assert rate is not None
+    assert float(rate.into(rate.unit.GH)) == pytest.approx(175, rel=0.02)
+    assert (board.temp, board.chips) == (pytest.approx(62, abs=2), 4)
+    assert len(fans) == 2
+    assert all(fan.speed is not None and fan.speed > 1000 for fan in fans)
+    assert (pool.user, pool.active, pool.alive) == ("lab.lb-box", True, True)
+    assert mac == "02:00:00:00:00:1B"
+    assert firmware in ("2.2.1", None)  # pyasic 0.79 asks the setting for it, where it is not
