@@ -55,6 +55,8 @@ class Face(Protocol):
 
     machine: Machine
     restart_s: float
+    aside: frozenset[str]
+    """Servers that the device can be used without: on their usual ports they may be missing."""
 
     def servers(self) -> Mapping[str, tuple[Server, int]]:
         """``http`` and ``api``: the server and its usual port."""
@@ -248,7 +250,8 @@ class Appliance:
                 )
                 if port < 1024 and isinstance(error, PermissionError):
                     text += "; ports below 1024 need privileges"
-                if not self.config.lenient:
+                aside = name in self.face.aside and self.config.http_port is None
+                if not (self.config.lenient or aside):
                     raise UserError(text) from error
                 self._warn(f"{text}. It mines without that server")
 

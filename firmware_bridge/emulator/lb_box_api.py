@@ -41,6 +41,7 @@ class LbBoxFace:
     """
 
     restart_s = 30.0
+    aside: frozenset[str] = frozenset()
 
     def __init__(self, clock: Clock, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         self.machine = Machine("lb-box", GHS_PER_MHZ, clock, rng)

@@ -78,6 +78,7 @@ class Lv06Face:
     """
 
     restart_s = 45.0
+    aside: frozenset[str] = frozenset()
 
     def __init__(self, clock: Clock, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         self._clock = clock

@@ -67,6 +67,7 @@ class S9Face:
     """
 
     restart_s = 45.0
+    aside = frozenset({"http"})
 
     def __init__(self, clock: Clock, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         self.machine = Machine("s9", GHS_PER_MHZ, clock, rng)

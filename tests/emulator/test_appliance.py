@@ -232,3 +232,22 @@ async def test_it_ends_after_its_seconds_or_shares_and_lets_go_of_its_ports() ->
     assert summary.rejected == {}
     assert summary.reason == "2 shares accepted"
     assert await refused(CgminerPort("127.0.0.1", ready["ports"]["api"]))
+
+
+async def test_an_s9_whose_web_port_is_taken_still_has_its_api_and_says_so() -> None:
+    """Ports below 1024 need privileges, and bmminer's API is what its clients ask."""
+    warnings: list[str] = []
+    with socket.socket() as web:
+        web.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            web.bind(("127.0.0.81", 80))
+            web.listen()
+        except PermissionError:
+            pass  # then the emulator may not have it either
+        appliance = Appliance(
+            ApplianceConfig(WallConfig("s9", "", 0), bind="127.0.0.81", api_port=0), warnings.append
+        )
+        ready = await appliance.start()
+        await appliance.close()
+    assert set(ready["ports"]) == {"api"}
+    assert any("127.0.0.81:80 cannot be bound" in text for text in warnings)
