@@ -13,7 +13,7 @@ from typing import Any
 from experiments.analysis import Analysis, Part
 from experiments.report.figures import draw
 from experiments.report.meanings import HASHRATE, RUN, SCAN, STREAM, Meaning
-from experiments.report.words import CODES, PLAIN
+from experiments.report.words import CODES, MODELS, PLAIN
 from firmware_bridge.errors import UserError
 
 KINDS = {
@@ -85,9 +85,7 @@ def render(analysis: Analysis) -> str:
 
 def _part(part: Part, analysis: Analysis) -> dict[str, Any]:
     info = part.data.miners.get(part.number)
-    model = {"s9": "Antminer S9", "lv06": "Lucky Miner LV06"}.get(
-        (info.model if info else None) or "", "miner"
-    )
+    model = MODELS.get((info.model if info else None) or "", "miner")
     name = info.name if info and info.name else f"number {part.number}"
     summary = part.summary
     verdict = summary["verdict"]
@@ -236,7 +234,20 @@ def _warnings(analysis: Analysis) -> Iterable[str]:
     for reason, count in analysis.left_out.items():
         yield f"{count} shares were refused ({reason}) and take no part."
     for event in analysis.events:
-        yield f"{event['kind']}: {event['detail'] or event['severity']}"
+        yield f"{event['kind']}: {_in_words(event['detail']) or event['severity']}"
+
+
+def _in_words(detail: str | None) -> str:
+    """What an event says: its error alone where it has one, else name and value of everything in it."""
+    try:
+        told = json.loads(detail or "{}")
+    except ValueError:
+        return detail or ""
+    if not isinstance(told, dict):
+        return str(told)
+    if isinstance(told.get("error"), str):
+        return str(told["error"])
+    return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def _provenance(analysis: Analysis) -> Iterable[tuple[str, Any]]:

@@ -15,4 +15,10 @@ PLAIN = {
     "and record a second run.",
     "cannot_tell": "These shares cannot answer the question.",
 }
-MODELS = {"s9": "Antminer S9", "lv06": "Lucky Miner LV06"}
+MODELS = {
+    "s9": "Antminer S9",
+    "lv06": "Lucky Miner LV06",
+    "axeos": "Bitaxe",
+    "lb-box": "Goldshell LB-Box",
+    "bm1366": "BM1366 chain",
+}
