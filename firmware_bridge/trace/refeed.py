@@ -189,7 +189,8 @@ class _SerialFeeder:
         row = next((m for m in reader.dicts(run, "miners") if m["address"] == path), None)
         if row is None:
             raise UserError(f"the run has no chain at {path}")
-        self._name, self._rolls = row["name"], bool(row["version_mask"])
+        self._name = row["name"]
+        self._extranonces = 0
         self._desk = ShareDesk()
         self._desk.workers[self._name] = Worker(row["miner"], self._name)
         self._prepared = [
@@ -207,29 +208,45 @@ class _SerialFeeder:
 
         if piece.direction == SENT:
             for command in self._commands.feed(piece.data):
-                if isinstance(command, JobFrame) and self._sent < len(self._prepared):
-                    prepared = self._prepared[self._sent]
-                    text = self._sent.to_bytes(prepared.job.extranonce2_size, "little").hex()
-                    self._in_flight[command.job_id] = (prepared, text)
-                    self._sent += 1
-                    self._desk.add_job(prepared)
+                if isinstance(command, JobFrame):
+                    self._job(command.job_id, command.prevhash)
             return
         stamp = Stamp(piece.kernel_ns, piece.monotonic_ns or 0, piece.wall_ns or 0)
         for answer in self._answers.feed(piece.data):
             if isinstance(answer, NonceAnswer):
                 self._nonce(answer, stamp)
 
+    def _job(self, job_id: int, prevhash: bytes) -> None:
+        """A job went to the chain: the next one of the run, or the one before with another extranonce2."""
+        from firmware_bridge.bm13xx.nonces import JOBS_IN_FLIGHT, prevhash_field
+
+        current = self._desk.current
+        if current is not None and prevhash_field(current.job.prevhash) == prevhash:
+            self._extranonces += 1
+        elif self._sent < len(self._prepared):
+            current, self._extranonces = self._prepared[self._sent], 0
+            self._sent += 1
+            self._desk.add_job(current)
+        if current is None:
+            return
+        text = self._extranonces.to_bytes(current.job.extranonce2_size, "little").hex()
+        self._in_flight.pop(job_id, None)
+        self._in_flight[job_id] = (current, text)
+        while len(self._in_flight) > JOBS_IN_FLIGHT:
+            del self._in_flight[next(iter(self._in_flight))]
+
     def _nonce(self, answer: Any, stamp: Stamp) -> None:
         from firmware_bridge.bm13xx.nonces import JOB_ID_MASK, share_fields
 
-        work = self._in_flight.get(answer.result & JOB_ID_MASK)
-        if work is None:
-            return
-        prepared, extranonce2 = work
         nonce, bits = share_fields(answer)
-        params = [self._name, prepared.job.job_id, extranonce2, prepared.job.ntime, nonce]
-        line = SubmitLine([*params, bits] if self._rolls else params, UNSET)
-        self.rows += (ShareRow(*row) for row in self._desk.judge([line], stamp).rows)
+        job_id = answer.result & JOB_ID_MASK
+        work = self._in_flight.get(job_id)
+        if work is None:
+            params = [self._name, f"chip-{job_id:02x}", "", "", nonce, bits]
+        else:
+            prepared, extranonce2 = work
+            params = [self._name, prepared.job.job_id, extranonce2, prepared.job.ntime, nonce, bits]
+        self.rows += (ShareRow(*row) for row in self._desk.judge([SubmitLine(params, UNSET)], stamp).rows)
 
 
 # ---- devices ---------------------------------------------------------------------------------------------------------
