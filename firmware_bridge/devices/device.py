@@ -195,7 +195,7 @@ class Device(ABC):
 
     async def _write_point(self, point: OperatingPoint) -> bool:
         """Set what is given and wait until it can be measured; whether the device was restarted for it."""
-        raise NotImplementedError(f"{self.name} sets nothing")
+        raise UserError(f"{self.address}: a {self.name} sets nothing")
 
     async def _measure(self, point: OperatingPoint) -> Mapping[Setting, Reading]:
         """Measure the settings that are given."""
