@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import httpx2
 
 from firmware_bridge.devices import fields
-from firmware_bridge.devices.cgminer_api import PORT, SHOWN, Answer, Code, Status, encode_pool
+from firmware_bridge.devices.cgminer_api import PORT, SHOWN, Answer, Code, Status, encode_pool, redact
 from firmware_bridge.devices.cgminer_port import CgminerPort
 from firmware_bridge.devices.device import Capabilities, Capability, Device, PoolSettings, Restart
 from firmware_bridge.devices.http import HttpLink
@@ -323,4 +323,9 @@ class AntminerS9(Device):
 
 
 def _said(status: Status | None) -> str:
-    return "no status" if status is None else f"{status.letter}/{status.code} {status.message}"[:SHOWN]
+    if status is None:
+        return "no status"
+    message = redact(
+        status.message.encode("utf-8", "replace")
+    ).decode()  # bmminer repeats a pool that it refused
+    return f"{status.letter}/{status.code} {message}"[:SHOWN]

@@ -212,7 +212,7 @@ def _load(data: bytes) -> tuple[dict[str, Any], bool]:
             continue
         if isinstance(body, dict):
             return body, repaired
-    raise ProtocolError(f"the answer is no JSON object: {data[:SHOWN]!r}")
+    raise ProtocolError(f"the answer is no JSON object: {redact(data)[:SHOWN]!r}")
 
 
 def decode_answer(data: bytes) -> Answer:
@@ -362,13 +362,18 @@ def _plain_value(value: Any) -> str:
 
 _JSON_PARAMETER = re.compile(rb'("parameter"\s*:\s*")((?:[^"\\]|\\.?)*+)', re.S)
 _TEXT_PARAMETER = re.compile(rb"(addpool\|)(.*)", re.S)
+_REPEATED = re.compile(rb"(addpool details ')(.*(?=')|.*)", re.S)
 REDACTED = "***"
 
 
 def redact(data: bytes) -> bytes:
-    """The same bytes with the password of an ``addpool`` replaced, also where the request was cut off."""
+    """The same bytes with the password of an ``addpool`` replaced, also where the request was cut off.
+
+    That goes for requests, and for the answer to one with too few parts, which repeats them.
+    """
     if b"addpool" not in data:
         return data
+    data = _REPEATED.sub(lambda m: m[1] + REDACTED.encode(), data)
     if data.lstrip(b"\0 \r\n\t").startswith(b"{"):
         return _JSON_PARAMETER.sub(lambda m: m[1] + _hidden_in_json(m[2]), data)
     return _TEXT_PARAMETER.sub(lambda m: m[1] + _hidden_in_text(m[2]), data)

@@ -13,6 +13,7 @@ from firmware_bridge.devices.cgminer_api import (
     decode_answer,
     decode_joined,
     encode_request,
+    redact,
 )
 from firmware_bridge.devices.tap import Tap
 from firmware_bridge.errors import DeviceError, ProtocolError
@@ -110,4 +111,4 @@ class CgminerPort:
 
 
 def _so_far(answer: bytearray) -> str:
-    return f"; {len(answer)} bytes came: {bytes(answer[:SHOWN])!r}" if answer else ""
+    return f"; {len(answer)} bytes came: {redact(bytes(answer))[:SHOWN]!r}" if answer else ""

@@ -59,11 +59,12 @@ _SECRET_WORDS = frozenset(
     ]
 )
 _SECRET_PAIRS = re.compile(r"(?:api|private|access|auth)[_\-. ]?key", re.IGNORECASE)
-_URL_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)([^\s\"'/@:]*):([^\s\"']*)@")
-_URL_TOKEN = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)([^\s\"'/@:]{16,})@")
-_PARAMETER = re.compile(
-    r"(?i)\b([\w\-]*(?:password|passwd|token|secret|api_?key|pwd))=([^&\s\"';,]+)",
-)
+# each looks at a character a bounded number of times, since strangers' texts of any length go through them
+_SCHEME = r"(?<![A-Za-z0-9+.\-])([A-Za-z0-9+.\-]++://)"
+_URL_LOGIN = re.compile(_SCHEME + r"([^\s\"'/@:]*+):(.*)@", re.DOTALL)
+_URL_TOKEN = re.compile(_SCHEME + r"([^\s\"'/@:]{16,}+)@")
+_WORD = re.compile(r"[^\s\"']++")
+_PARAMETER = re.compile(r"((?:password|passwd|token|secret|api_?key|pwd)=)[^&\s\"';,]++", re.IGNORECASE)
 
 
 def is_secret_name(name: str) -> bool:
@@ -74,9 +75,17 @@ def is_secret_name(name: str) -> bool:
 
 def redact_text(text: str) -> str:
     """Text with the logins of URLs and ``password=…`` parameters replaced by ``***``."""
-    text = _URL_LOGIN.sub(rf"\1\2:{HIDDEN}@", text)
-    text = _URL_TOKEN.sub(rf"\1{HIDDEN}@", text)
-    return _PARAMETER.sub(rf"\1={HIDDEN}", text)
+    if "://" in text and "@" in text:
+        text = _WORD.sub(lambda word: _without_login(word[0]), text)
+    return _PARAMETER.sub(rf"\1{HIDDEN}", text)
+
+
+def _without_login(word: str) -> str:
+    end = word.rfind("@") + 1
+    if not end or "://" not in word:
+        return word
+    kept = _URL_LOGIN.sub(rf"\1\2:{HIDDEN}@", word[:end]) + word[end:]
+    return _URL_TOKEN.sub(rf"\1{HIDDEN}@", kept)
 
 
 def redact(value: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from firmware_bridge.clock import Clock
-from firmware_bridge.trace.redaction import Filter, filter_for
+from firmware_bridge.trace.redaction import TURNS, Filter, filters_for
 
 RECEIVED, SENT = "received", "sent"
 
@@ -40,9 +40,9 @@ class LinkTap:
         self.miner: int | None = None
         self._keep = keep
         self._clock = clock
-        self._filters: dict[str, Filter] = {
-            direction: filter_for(link, keep_secrets=keep_secrets) for direction in (RECEIVED, SENT)
-        }
+        pair = filters_for(link, keep_secrets=keep_secrets)
+        self._filters: dict[str, Filter] = dict(zip((RECEIVED, SENT), pair, strict=True))
+        self._turns = link.partition("://")[0] in TURNS
         self._last: dict[str, tuple[int | None, int | None, int | None]] = {}
 
     def sent(self, data: bytes) -> None:
@@ -70,6 +70,8 @@ class LinkTap:
             self._end(direction)
 
     def _take(self, direction: str, data: bytes, stamps: tuple[int | None, int | None, int | None]) -> None:
+        if self._turns:
+            self._rest(SENT if direction == RECEIVED else RECEIVED)
         self._last[direction] = stamps
         if not data:
             self._end(direction)
@@ -79,11 +81,15 @@ class LinkTap:
             self._keep(RecordedBytes(self.miner, self.link, direction, *stamps, kept))
 
     def _end(self, direction: str) -> None:
-        stamps = self._last.get(direction, (None, self._clock.monotonic_ns(), self._clock.wall_ns()))
-        rest = self._filters[direction].end()
-        if rest:
-            self._keep(RecordedBytes(self.miner, self.link, direction, *stamps, rest))
+        stamps = self._rest(direction)
         self._keep(RecordedBytes(self.miner, self.link, direction, *stamps, b""))
+
+    def _rest(self, direction: str) -> tuple[int | None, int | None, int | None]:
+        """Keep what was held back, with the stamps of the last piece of that direction."""
+        stamps = self._last.get(direction) or (None, self._clock.monotonic_ns(), self._clock.wall_ns())
+        if rest := self._filters[direction].end():
+            self._keep(RecordedBytes(self.miner, self.link, direction, *stamps, rest))
+        return stamps
 
 
 class Recorder:
