@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 import msgspec
 
@@ -24,9 +25,11 @@ _PAIR = re.compile(
     re.S,
 )
 
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]:,]|[^\s{}\[\]:,"]++')
+_DIGITS = tuple(bytes([c]) for c in b"-0123456789")
+_NAMES = ("name", "key", "field")
+
 _raw = msgspec.json.Decoder(msgspec.Raw)
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_list = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 _BROKEN = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -46,73 +49,116 @@ def is_json(data: bytes) -> bool:
 
 
 def hide_in_json(data: bytes) -> bytes | None:
-    """The same JSON without its secrets, numbers and other texts as they stood; None if it is none.
+    """The same JSON byte for byte, but for its secrets; None if it is none.
 
     Secrets are the values of secret keys, what a login of any method has behind its first parameter, and the logins
     of URLs.
     """
     try:
         data.decode()
-        return _value(data, secret=False, depth=0)
+        _raw.decode(data)
+        return _Hiding(data).done()
     except _BROKEN:
         return None
 
 
-def _value(data: bytes, *, secret: bool, depth: int) -> bytes:
-    data = data.strip()
-    first = data[:1]
-    if first == b'"':
-        return _hidden_text(data, secret=secret)
-    if first not in (b"{", b"["):
-        _raw.decode(data)
-        return _HIDDEN_TEXT if secret and data[:1] in b"-0123456789" else data
-    if depth == DEEPEST:
-        return _HIDDEN_TEXT
-    if first == b"[":
-        items = (_value(bytes(item), secret=secret, depth=depth + 1) for item in _list.decode(data))
-        return b"[" + b",".join(items) + b"]"
-    return _hidden_object(_object.decode(data), secret=secret, depth=depth)
+class _Hiding:
+    """One walk over the tokens of a text that is known to be JSON."""
 
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._spans = [found.span() for found in _TOKEN.finditer(data)]
+        self._tokens = [data[start:end] for start, end in self._spans]
+        self._instead: dict[int, bytes] = {}
 
-def _hidden_text(data: bytes, *, secret: bool) -> bytes:
-    text = _text.decode(data)
-    if secret:
-        return _HIDDEN_TEXT if text else data
-    shown = redact_text(text)
-    return data if shown == text else json.dumps(shown).encode()
+    def done(self) -> bytes:
+        """The text without its secrets."""
+        self._value(0, secret=False, depth=0)
+        parts, at = [], 0
+        for number in sorted(self._instead):
+            start, end = self._spans[number]
+            parts += [self._data[at:start], self._instead[number]]
+            at = end
+        return b"".join([*parts, self._data[at:]])
 
+    def _value(self, at: int, *, secret: bool, depth: int) -> int:
+        """One value; returns the token behind it."""
+        first = self._tokens[at]
+        if first not in (b"{", b"["):
+            self._leaf(at, secret=secret)
+            return at + 1
+        if depth == DEEPEST:
+            end = self._behind(at)
+            self._hide(at, end)
+            return end
+        if first == b"{":
+            return self._object(at + 1, secret=secret, depth=depth)
+        at += 1
+        while self._tokens[at] != b"]":
+            at = self._value(at, secret=secret, depth=depth + 1)
+            at += self._tokens[at] == b","
+        return at + 1
 
-def _hidden_object(found: dict[str, msgspec.Raw], *, secret: bool, depth: int) -> bytes:
-    fields = {name: bytes(raw).strip() for name, raw in found.items()}
-    login = _is(_LOGIN.search, fields.get("method"))
-    named = any(_is(is_secret_key, fields.get(name)) for name in ("name", "key", "field"))
-    parts = []
-    for name, value in fields.items():
-        if login and name == "params":
-            kept = _parameters(value, depth + 1)
-        else:
-            hide = secret or is_secret_key(name) or (named and name.lower() in ("value", "val"))
-            kept = _value(value, secret=hide, depth=depth + 1)
-        parts.append(json.dumps(name).encode() + b":" + kept)
-    return b"{" + b",".join(parts) + b"}"
+    def _object(self, at: int, *, secret: bool, depth: int) -> int:
+        fields: list[tuple[str, int, int]] = []
+        while self._tokens[at] != b"}":
+            name, start = _text.decode(self._tokens[at]), at + 2
+            at = self._value(start, secret=secret or is_secret_key(name), depth=depth + 1)
+            fields.append((name, start, at))
+            at += self._tokens[at] == b","
+        login = any(name == "method" and self._says(start, _LOGIN.search) for name, start, _ in fields)
+        named = any(name in _NAMES and self._says(start, is_secret_key) for name, start, _ in fields)
+        for name, start, end in fields:
+            if login and name == "params":
+                self._parameters(start, end)
+            elif named and name.lower() in ("value", "val"):
+                self._hide(start, end)
+        return at + 1
 
+    def _parameters(self, at: int, end: int) -> None:
+        """Those of a login: a name, then secrets, each of the kind that it was, so that it parses as it did."""
+        if self._tokens[at] != b"[":
+            self._hide(at, end)
+            return
+        at += 1
+        if at < end - 1:
+            at = self._behind(at)
+        self._hide(at, end)
+        depth = 0
+        for number in range(at, end):
+            token = self._tokens[number]
+            depth += (token in (b"{", b"[")) - (token in (b"}", b"]"))
+            if depth == 0 and token[:1] in _DIGITS:
+                self._instead[number] = b"0"
 
-def _parameters(value: bytes, depth: int) -> bytes:
-    """Those of a login: a name, then secrets, each of the kind that it was, so that it parses as it did."""
-    if value[:1] != b"[":
-        return _value(value, secret=True, depth=depth)
-    first, *rest = [bytes(item).strip() for item in _list.decode(value)] or [b""]
-    parts = [_value(first, secret=False, depth=depth + 1)] if first else []
-    parts += [
-        b"0" if item[:1] in b"-0123456789" else _value(item, secret=True, depth=depth + 1) for item in rest
-    ]
-    return b"[" + b",".join(parts) + b"]"
+    def _behind(self, at: int) -> int:
+        """The token behind the value that begins here."""
+        depth = 0
+        while True:
+            token = self._tokens[at]
+            depth += (token in (b"{", b"[")) - (token in (b"}", b"]"))
+            at += 1
+            if depth == 0:
+                return at
 
+    def _hide(self, at: int, end: int) -> None:
+        for number in range(at, end):
+            if number + 1 >= len(self._tokens) or self._tokens[number + 1] != b":":
+                self._leaf(number, secret=True)
 
-def _is(test: object, value: bytes | None) -> bool:
-    if value is None or value[:1] != b'"' or not callable(test):
-        return False
-    return bool(test(_text.decode(value)))
+    def _leaf(self, at: int, *, secret: bool) -> None:
+        token = self._tokens[at]
+        if token[:1] == b'"':
+            text = _text.decode(token)
+            shown = HIDDEN if secret and text else redact_text(text)
+            if shown != text:
+                self._instead[at] = json.dumps(shown).encode()
+        elif secret and token[:1] in _DIGITS:
+            self._instead[at] = _HIDDEN_TEXT
+
+    def _says(self, at: int, test: Callable[[str], object]) -> bool:
+        token = self._tokens[at]
+        return token[:1] == b'"' and bool(test(_text.decode(token)))
 
 
 def hide_pairs(data: bytes) -> bytes:
