@@ -3,7 +3,7 @@
 #   make test        the whole suite in its short form        make test-slow   the full sizes of its costly checks
 #   make check       format, lint, types, import arrows and the fast tests
 #   make study       null and power studies at 200 seeds       make bench       benchmarks, each against its reference
-#   make fuzz        long fuzzing                              make format      let ruff write
+#   make fuzz        10 million inputs per parser, for hours   make format      let ruff write
 # Another interpreter: make demo PYTHON=python3.12. Where the demo writes: make demo OUT=folder.
 
 VENV := .venv
