@@ -23,6 +23,26 @@ _OF_DATABASE = ("run", "first_share_id", "last_share_id")
 _LISTS = ("tags",)
 
 
+ADDED_TABLES = {"0002": ("recorded_bytes",)}
+ADDED_COLUMNS = {"0002": {"jobs": ("claimtrie",)}}
+"""What later versions of the schema have that older companions lack: an empty table, an unknown value."""
+
+
+def bring_forward(content: dict[str, Any]) -> None:
+    """Give a companion that an older version of the lab wrote what it could not say then, in place."""
+    version = str(content.get("schema_version"))
+    for added, tables in ADDED_TABLES.items():
+        for table in tables if version < added else ():
+            content.setdefault(table, [])
+    for added, columns in ADDED_COLUMNS.items():
+        for table, names in columns.items() if version < added else ():
+            rows = content.get(table)
+            for row in rows if isinstance(rows, list) else ():
+                if isinstance(row, dict):
+                    for name in names:
+                        row.setdefault(name, None)
+
+
 def fault_of(content: dict[str, Any]) -> str | None:
     """What keeps the content of a companion file from being stored, or None where nothing does."""
     data = content.get("data")

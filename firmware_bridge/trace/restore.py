@@ -14,7 +14,7 @@ from sqlalchemy import select
 from firmware_bridge import headers
 from firmware_bridge.errors import UserError
 from firmware_bridge.trace import formats, tabular
-from firmware_bridge.trace.companion import fault_of
+from firmware_bridge.trace.companion import bring_forward, fault_of
 from firmware_bridge.trace.recording import BLOCK, ImportResult, file_facts, nothing_readable
 from firmware_bridge.trace.records import JOB_COLUMNS, columns_after_run, job_from_row
 from firmware_bridge.trace.run_writer import RunWriter
@@ -71,6 +71,7 @@ def read_companion(path: Path) -> dict[str, Any] | None:
             f"{beside}: not a companion of the form {formats.COMPANION_FORMAT}; "
             "update the lab, or remove it to import the shares alone"
         )
+    bring_forward(content)
     if fault := fault_of(content):
         raise UserError(f"{beside}: {fault}; mend it, or remove it to import the shares alone")
     return content

@@ -84,6 +84,27 @@ def test_an_export_is_imported_without_loss(
     assert alone["record"]["kind"] == "recorded"
 
 
+def test_the_companion_of_an_older_version_is_brought_forward(tmp_path: Path, excerpt: Path) -> None:
+    full_run(str(tmp_path / "a.db"), [ShareRow(1, 3, "a", *([None] * 13))])
+    reader = TraceReader(str(tmp_path / "a.db"))
+    out = tmp_path / "out.csv"
+    formats.export_run(reader, 1, out)
+    beside = formats.companion_of(out)
+    content = json.loads(beside.read_text())
+    content["schema_version"] = "0001"
+    del content["recorded_bytes"]
+    for row in content["jobs"]:
+        del row["claimtrie"]
+    beside.write_text(json.dumps(content))
+    import_file(str(tmp_path / "b.db"), out)
+    before, after = everything(reader, 1), everything(TraceReader(str(tmp_path / "b.db")), 1)
+    assert after == before | {"recorded_bytes": []}
+    content["schema_version"] = "0002"  # a companion of today that lacks them is damaged
+    beside.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"is missing|is no list"):
+        import_file(str(tmp_path / "c.db"), out)
+
+
 def test_exports_have_the_promised_columns_and_equal_bytes_for_equal_data(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     rows = [ShareRow(1, 1, "a", "00", "69637392", "00ff00ff", None, 256.5, True, None, *[2**60] * 6)] * 3
