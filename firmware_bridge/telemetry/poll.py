@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from firmware_bridge.devices.device import Device, Sleep
+from firmware_bridge.devices.journal import without_secrets
 from firmware_bridge.devices.telemetry import Telemetry
-from firmware_bridge.errors import LabError, TraceError
+from firmware_bridge.errors import DeviceError, LabError, TraceError
 from firmware_bridge.trace.schema import MinerRow
 
 if TYPE_CHECKING:
     from firmware_bridge.stratum.server import Bridge
+
+log = logging.getLogger(__name__)
 
 PERIOD_S = 3.0
 LONGEST_PAUSE_S = 60.0
@@ -80,6 +84,10 @@ class DevicePoller:
             except LabError as error:
                 self._fell_silent(error)
                 pause_s = min(2.0 * pause_s, LONGEST_PAUSE_S)
+            except Exception as error:  # a fault in a driver must end neither the run nor the polling
+                log.exception("%s: internal error", without_secrets(self.device.address))
+                self._fell_silent(DeviceError(f"internal error of its driver: {type(error).__name__}"))
+                pause_s = min(2.0 * pause_s, LONGEST_PAUSE_S)
             await self._sleep(pause_s)
 
     def _take(self, reading: Telemetry) -> None:
@@ -99,7 +107,8 @@ class DevicePoller:
             self.miner = found[0]
             bridge.run.update_miner(self.miner, model=self.device.name)
         if self.miner is None and (last or len(self._waiting) >= PATIENCE_READINGS) and self._waiting:
-            row = MinerRow(self.device.address, None, self._host or None, self.device.name)
+            name = without_secrets(self.device.address)  # which may hold the password of its page
+            row = MinerRow(name, None, self._host or None, self.device.name)
             self.miner = bridge.run.miner(row)
         if self.miner is None:
             return
