@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from firmware_bridge.devices import axeos, cgminer_api
 from firmware_bridge.devices.cgminer_port import CgminerPort
 from firmware_bridge.devices.http import HttpLink, Reply
 from firmware_bridge.errors import DeviceError, ProtocolError, UserError
+
+log = logging.getLogger(__name__)
 
 API_PORT, HTTP_PORT = cgminer_api.PORT, 80
 CONNECT_TIMEOUT_S = 1.0
@@ -107,11 +110,17 @@ async def scan(networks: Sequence[str], *, deadline_s: float = 60.0) -> list[Fou
 
     async def look(host: str) -> None:
         async with gate:
-            answer = await probe(host)
+            try:
+                answer = await probe(host)
+            except Exception as error:  # a fault of ours costs this host, and is said
+                log.exception("%s: could not be looked at", host)
+                answer = Found(host, None, None, f"could not be looked at: {type(error).__name__}")
             if answer is not None:
                 found.append(answer)
 
     tasks = [asyncio.ensure_future(look(host)) for host in hosts]
+    if not tasks:
+        return []
     _, late = await asyncio.wait(tasks, timeout=deadline_s)
     for task in late:
         task.cancel()
@@ -198,7 +207,10 @@ async def _by_api(host: str, port: int, web: bool) -> Found | None:
     except DeviceError as error:
         return Found(host, None, None, str(error))
     row = (answer.rows("VERSION") or ({},))[0]
-    said = ", ".join(f"{name} {value}" for name, value in list(row.items())[:6])
+    said = (
+        ", ".join(f"{name} {value}" for name, value in list(row.items())[:6])
+        or "an API that names no version"
+    )
     where = host if port == API_PORT else f"{host}:{port}"
     kind = str(row.get("Type", "")).upper()
     if "ANTMINER S9" in kind:
