@@ -63,10 +63,10 @@ class CgminerPort:
         return bytes(answer)
 
     async def _exchange(self, request: bytes, what: str, answer: bytearray) -> None:
+        if self._tap is not None:
+            self._tap.sent(request)  # also where nobody listens: a question without an answer is told so
         reader, writer = await asyncio.open_connection(self.host, self.port)
         try:
-            if self._tap is not None:
-                self._tap.sent(request)
             writer.write(request)
             await writer.drain()
             while piece := await reader.read(1 << 16):

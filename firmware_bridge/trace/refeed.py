@@ -1,53 +1,35 @@
 """Feed the recorded bytes of a run through the same parsers again: the same events must come out, bit for bit.
 
 That is how a bug that a user sends is looked at, and how a new firmware becomes a test. Stratum bytes go through the
-same intake and the same desk as live ones, serial bytes through the same decoder; the jobs come from the run, at the
+same session and the same desk as live ones, serial bytes through the same decoder; the jobs come from the run, at the
 point of the conversation where their notify was sent. HTTP and the cgminer API are played to the same driver.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-import httpx2
 from msgspec import UNSET
 
 from firmware_bridge.clock import VirtualClock
-from firmware_bridge.devices.http import decode_reply
-from firmware_bridge.errors import DeviceError, UserError
-from firmware_bridge.stratum.intake import Intake
+from firmware_bridge.errors import LabError, UserError
+from firmware_bridge.stratum.config import BridgeConfig
+from firmware_bridge.stratum.dispatch import policy_for
 from firmware_bridge.stratum.kernel_time import Stamp
-from firmware_bridge.stratum.shares import ShareDesk, Worker
+from firmware_bridge.stratum.session import Session
+from firmware_bridge.stratum.shares import Judged, ShareDesk, Worker
 from firmware_bridge.stratum.verify import PreparedJob
-from firmware_bridge.stratum.wire import (
-    Authorize,
-    ClientMessage,
-    ServerCall,
-    SubmitLine,
-    Subscribe,
-    WireError,
-    clean_text,
-    decode_server,
-)
+from firmware_bridge.stratum.wire import ServerCall, SubmitLine, clean_text, decode_server
+from firmware_bridge.trace.player import pieces_of, recorded_device, telemetry
 from firmware_bridge.trace.provenance import redact_text
 from firmware_bridge.trace.reader import TraceReader
 from firmware_bridge.trace.recorder import RECEIVED, SENT, RecordedBytes
 from firmware_bridge.trace.records import job_from_row
 from firmware_bridge.trace.schema import ShareRow
 
-
-@dataclass(slots=True)
-class _Link:
-    """One conversation."""
-
-    intake: Intake
-    desk: ShareDesk
-    rest: bytes = b""
-    subscribed: bool = False
-    agent: str | None = None
+__all__ = ["pieces_of", "recorded_device", "serial_shares", "stratum_shares", "telemetry"]
 
 
 @dataclass
@@ -63,20 +45,6 @@ class _Names:
                 if number not in here:
                     return number
         raise UserError(f"the run has no miner {name!r} for this connection; its recording is not complete")
-
-
-def pieces_of(reader: TraceReader, run: int) -> Iterator[RecordedBytes]:
-    """The recorded bytes of a run, in the order in which they passed.
-
-    Raises:
-        UserError: if nothing was recorded.
-    """
-    empty = True
-    for row in reader.rows(run, "recorded_bytes"):
-        empty = False
-        yield RecordedBytes(*row)
-    if empty:
-        raise UserError("this run has no recorded bytes; record one with asiclab bridge --record")
 
 
 def stratum_shares(reader: TraceReader, run: int) -> list[ShareRow]:
@@ -95,72 +63,125 @@ def stratum_shares(reader: TraceReader, run: int) -> list[ShareRow]:
 class _StratumFeeder:
     def __init__(self, reader: TraceReader, run: int) -> None:
         self.rows: list[ShareRow] = []
-        self._prepared: dict[tuple[int | None, str], PreparedJob] = {}
+        self.jobs: dict[int | None, deque[PreparedJob]] = {}
         for row in reader.dicts(run, "jobs"):
             prepared = PreparedJob(
                 job_from_row(row), row["job"], row["sent_wall_ns"] or 0, row["sent_monotonic_ns"] or 0
             )
-            self._prepared[row["miner"], row["job_id"]] = prepared
-        self._names = _Names()
+            self.jobs.setdefault(row["miner"], deque()).append(prepared)
+        self.names = _Names()
         for row in reader.dicts(run, "miners"):
-            self._names.numbers.setdefault((row["name"], row["user_agent"]), []).append(row["miner"])
-        config = reader.run(run)["config"].get("bridge", {})
-        self._drop_older = bool(config.get("stale_after_clean", False))
-        self._here: set[int] = set()
+            self.names.numbers.setdefault((row["name"], row["user_agent"]), []).append(row["miner"])
+        self.config = _config_of(reader.run(run)["config"].get("bridge", {}))
+        self.here: set[int] = set()
         self._links: dict[str, _Link] = {}
 
     def take(self, piece: RecordedBytes) -> None:
         """One piece of one conversation."""
         link = self._links.get(piece.link)
         if link is None:
-            link = self._links[piece.link] = self._open(piece.link)
+            link = self._links[piece.link] = _Link(self)
         if not piece.data:
             if piece.direction == RECEIVED:
-                self._here -= {worker.number for worker in link.desk.workers.values()}
+                self.here -= {worker.number for worker in link.session.desk.workers.values()}
                 self._links.pop(piece.link)
-            return
-        if piece.direction == SENT:
-            self._sent(link, piece.data)
-            return
-        stamp = Stamp(piece.kernel_ns, piece.monotonic_ns or 0, piece.wall_ns or 0)
-        try:
-            link.intake.receive(piece.data, stamp)
-        except WireError:
-            return  # the bridge hung up there as well
+        elif piece.direction == SENT:
+            link.sent(piece.data)
+        else:
+            stamp = Stamp(piece.kernel_ns, piece.monotonic_ns or 0, piece.wall_ns or 0)
+            link.session.receive(piece.data, stamp)
 
-    def _open(self, name: str) -> _Link:
-        desk = ShareDesk()
 
-        def submit(lines: list[SubmitLine], stamp: Stamp) -> int:
-            link = self._links[name]
-            if link.subscribed and desk.workers:
-                quiet = [SubmitLine(line.params, UNSET) for line in lines]
-                self.rows += (ShareRow(*row) for row in desk.judge(quiet, stamp).rows)
-            return 0
+def _config_of(stored: dict[str, Any]) -> BridgeConfig:
+    """The bridge's settings as the run has them, but without a bound on what waits: nothing waits here."""
+    known = {field.name for field in fields(BridgeConfig)} - {"max_in_flight"}
+    return BridgeConfig(**{k: v for k, v in stored.items() if k in known}, max_in_flight=1 << 30)
 
-        def other(message: ClientMessage | WireError) -> None:
-            link = self._links[name]
-            if isinstance(message, Subscribe):
-                link.subscribed = True
-                link.agent = None if message.agent is None else redact_text(clean_text(message.agent))
-            elif isinstance(message, Authorize) and message.user and message.user not in desk.workers:
-                number = self._names.number(message.user, link.agent, self._here)
-                self._here.add(number)
-                desk.workers[message.user] = Worker(number, message.user)
 
-        return _Link(Intake(1 << 30, submit, other), desk)
+class _NoFactory:
+    """In the place of a maker of jobs: those of the run are used."""
 
-    def _sent(self, link: _Link, data: bytes) -> None:
-        *lines, link.rest = (link.rest + data).split(b"\n")
-        miner = next((worker.number for worker in link.desk.workers.values()), None)
+    def extranonce1(self) -> str:
+        return ""
+
+
+class _Session(Session):
+    """A session whose jobs are those that were sent then."""
+
+    def __init__(self, link: _Link, config: BridgeConfig) -> None:
+        factory: Any = _NoFactory()
+        super().__init__(config, link, VirtualClock(0), factory, policy_for(config))
+        self._link = link
+
+    def dispatch(self, clean: bool | None = None) -> None:
+        """The next job of this miner that was sent."""
+        jobs = self._link.jobs()
+        if not self._ended and jobs:
+            self.sent_then(jobs.popleft())
+
+    def sent_then(self, prepared: PreparedJob) -> None:
+        """Take up a job as :meth:`Session.dispatch` does once it is sent."""
+        drop_older = self.config.stale_after_clean and prepared.job.clean
+        self.desk.add_job(prepared, drop_older=drop_older)
+
+
+class _Link:
+    """One conversation; the ``Host`` of its session."""
+
+    def __init__(self, feeder: _StratumFeeder) -> None:
+        self._feeder = feeder
+        self._rest = b""
+        self.session = _Session(self, feeder.config)
+
+    def jobs(self) -> deque[PreparedJob]:
+        """Jobs of this miner that were not yet sent."""
+        miner = next((worker.number for worker in self.session.desk.workers.values()), None)
+        return self._feeder.jobs.get(miner, deque())
+
+    def sent(self, data: bytes) -> None:
+        """What the bridge said; a job that the session did not call for was due by time."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            if b'"mining.notify"' not in line:
-                continue
-            call = decode_server(line)
-            if isinstance(call, ServerCall):
-                prepared = self._prepared.get((miner, str(call.params[0])))
-                if prepared is not None:
-                    link.desk.add_job(prepared, drop_older=self._drop_older and prepared.job.clean)
+            call = decode_server(line) if b'"mining.notify"' in line else None
+            if isinstance(call, ServerCall) and call.method == "mining.notify":
+                self._notify(str(call.params[0]))
+
+    def _notify(self, job_id: str) -> None:
+        jobs = self.jobs()
+        if any(prepared.job.job_id == job_id for prepared in jobs):
+            while (prepared := jobs.popleft()).job.job_id != job_id:
+                pass  # of a connection that is not recorded to its end
+            self.session.sent_then(prepared)
+
+    def send(self, data: bytes) -> None:
+        """Nobody listens."""
+
+    def store(self, judged: Judged) -> None:
+        """Keep the rows."""
+        self._feeder.rows += (ShareRow(*row) for row in judged.rows)
+
+    def enroll(self, session: Session, user: str) -> Worker:
+        """The number that the run gave."""
+        agent = None if session.agent is None else redact_text(session.agent)
+        number = self._feeder.names.number(user, agent, self._feeder.here)
+        self._feeder.here.add(number)
+        return Worker(number, user)
+
+    def mask_changed(self, mask: int) -> None:
+        """The run has it."""
+
+    def sent_job(self, prepared: PreparedJob) -> None:
+        """The run has it."""
+
+    def event(self, kind: str, severity: str = "info", detail: dict[str, Any] | None = None) -> None:
+        """The run has it."""
+
+    def drop(self, reason: str) -> None:
+        """The session takes nothing more by itself."""
+
+    def fail(self, error: LabError) -> None:
+        """There is no source of symbols that could fail."""
+        raise error
 
 
 def serial_shares(reader: TraceReader, run: int, link: str) -> list[ShareRow]:
@@ -247,84 +268,3 @@ class _SerialFeeder:
             prepared, extranonce2 = work
             params = [self._name, prepared.job.job_id, extranonce2, prepared.job.ntime, nonce, bits]
         self.rows += (ShareRow(*row) for row in self._desk.judge([SubmitLine(params, UNSET)], stamp).rows)
-
-
-# ---- devices ---------------------------------------------------------------------------------------------------------
-
-
-class RecordedHttp(httpx2.AsyncBaseTransport):
-    """Answers requests with what a device answered when they were recorded, in that order.
-
-    Args:
-        pieces: of one link ``http://HOST``.
-    """
-
-    def __init__(self, pieces: list[RecordedBytes]) -> None:
-        self._replies = [decode_reply(p.data) for p in pieces if p.direction == RECEIVED and p.data]
-        self.played = 0
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The next recorded answer."""
-        if self.played >= len(self._replies):
-            raise httpx2.ConnectError("the recording ends here", request=request)
-        reply = self._replies[self.played]
-        self.played += 1
-        headers = {n: v for n, v in reply.headers.items() if n != "content-length"}
-        return httpx2.Response(reply.status, headers=headers, content=reply.body, request=request)
-
-
-class RecordedApi:
-    """Answers cgminer requests with what a device answered when they were recorded, in that order.
-
-    Args:
-        pieces: of one link ``cgminer://HOST:4028``.
-    """
-
-    def __init__(self, pieces: list[RecordedBytes]) -> None:
-        self._answers: list[bytes] = []
-        part = b""
-        for piece in pieces:
-            if piece.direction == SENT:
-                continue
-            part += piece.data
-            if not piece.data and part:
-                self._answers.append(part)
-                part = b""
-
-    async def exchange(self, request: bytes, what: str) -> bytes:
-        """The next recorded answer.
-
-        Raises:
-            DeviceError: if the recording ends here.
-        """
-        await asyncio.sleep(0)
-        if not self._answers:
-            raise DeviceError(f"{what}: the recording ends here")
-        return self._answers.pop(0)
-
-
-async def recorded_device(reader: TraceReader, run: int, address: str) -> Any:
-    """A driver whose links play what was recorded: ask it what was asked then, and it reads the same telemetry.
-
-    Args:
-        reader: of the trace.
-        run: number of the run.
-        address: URL of the device, as it was then.
-
-    Raises:
-        UserError: if nothing was recorded, or there is no such driver.
-    """
-    from firmware_bridge.devices.registry import open_device
-
-    links: dict[str, list[RecordedBytes]] = {}
-    for piece in pieces_of(reader, run):
-        links.setdefault(piece.link, []).append(piece)
-    device: Any = await open_device(address, clock=VirtualClock(0))
-    web, api = getattr(device, "web", None), getattr(device, "api", None)
-    if web is not None:
-        pieces = links.get(web.base_url, [])
-        await web.aclose()
-        device.web = type(web)(web.base_url, transport=RecordedHttp(pieces))
-    if api is not None:
-        api.exchange = RecordedApi(links.get(api.name, [])).exchange
-    return device
