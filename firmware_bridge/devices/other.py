@@ -11,6 +11,7 @@ import json
 from types import MappingProxyType
 from typing import Any
 
+from firmware_bridge.devices import fields
 from firmware_bridge.devices.device import Capabilities, Device
 from firmware_bridge.devices.settings import Limits, OperatingPoint, Setting
 from firmware_bridge.devices.tap import TapFactory
@@ -110,8 +111,8 @@ class PyasicMiner(Device):
         return Telemetry(
             wall_ns=self.clock.wall_ns(),
             monotonic_ns=self.clock.monotonic_ns(),
-            temperature_c=_largest([b.temperature_c for b in boards]),
-            board_temperature_c=_largest([b.board_temperature_c for b in boards]),
+            temperature_c=fields.largest([b.temperature_c for b in boards]),
+            board_temperature_c=fields.largest([b.board_temperature_c for b in boards]),
             power_w=_number(data.wattage),
             fan_rpm=max(fans) if fans else None,
             hash_rate_ghs=_rate_ghs(data.hashrate),
@@ -141,11 +142,6 @@ def _whole(value: Any) -> int | None:
 
 def _text(value: Any) -> str | None:
     return str(value) if value not in (None, "") else None
-
-
-def _largest(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return max(known) if known else None
 
 
 def _rate_ghs(rate: Any) -> float | None:

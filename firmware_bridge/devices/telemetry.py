@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from firmware_bridge.trace.schema import TelemetryRow
@@ -128,6 +128,3 @@ class Telemetry:
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
-
-
-TELEMETRY_FIELDS = frozenset(f.name for f in fields(Telemetry)) - {"wall_ns", "monotonic_ns", "raw"}
