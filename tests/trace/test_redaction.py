@@ -292,3 +292,9 @@ def test_long_answers_are_gone_through_in_linear_time(text: str) -> None:
     redact_text(body.decode())
     stratum(body)
     assert time.perf_counter() - start < 20.0  # one look at each pair of characters would take hours
+
+
+def test_a_second_look_at_what_was_kept_finds_no_other_secret() -> None:
+    body = b'\x97{"a":N\r\n{"stratuiPassworername=b\r\nd":"x","a":N\r\n{"stratumPa{sword":"x","a":NaN,"wifiPass":12'
+    kept = http_message(b"HTTP/1.1 200\r\n\r\n" + body)
+    assert http_message(kept) == kept
