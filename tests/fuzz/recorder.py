@@ -106,8 +106,8 @@ def check_stratum(data: bytes) -> None:
 
 
 def short(kept: bytes) -> bytes:
-    """With one length for all lines that were too long, of which what had come by then is counted."""
-    return re.sub(rb"\*{16384,}", b"*", kept)
+    """With one length for all lines that were too long: what had come by then is counted, a CR perhaps among it."""
+    return re.sub(rb"\*{16384,}\r?", b"*", kept)
 
 
 def is_utf8(data: bytes) -> bool:
