@@ -123,6 +123,9 @@ class Telemetry:
             fan_percent=self.fan_percent,
             hash_rate_ghs=self.hash_rate_ghs,
             raw=self.raw,
+            regulator_temperature_c=self.regulator_temperature_c,
+            input_voltage_mv=self.input_voltage_mv,
+            hardware_errors=self.hardware_errors,
         )
 
     def to_json(self) -> dict[str, Any]:

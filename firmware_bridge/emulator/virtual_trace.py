@@ -262,11 +262,19 @@ class VirtualTrace:
 
     def telemetry_rows(self) -> list[tuple[Any, ...]]:
         """Rows of the telemetry table, in the order of ``TelemetryRow``, up to the end of the run."""
+        from firmware_bridge.trace.schema import TelemetryRow
+
         period_ns = round(self.config.resolved_physics().telemetry_period_s * 1e9)
         end_ns = int(self.row_ns[-1]) if self.n else 0
         rate = self.model.capacity_ths * self.config.pace() * 1e3
         return [
-            (1, self.config.start_wall_ns + i * period_ns, i * period_ns, c, *[None] * 6, rate, None)
+            TelemetryRow(
+                1,
+                self.config.start_wall_ns + i * period_ns,
+                i * period_ns,
+                temperature_c=c,
+                hash_rate_ghs=rate,
+            )
             for i, c in enumerate(self.temperature_c.tolist())
             if i * period_ns <= end_ns
         ]

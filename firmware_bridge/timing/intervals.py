@@ -198,11 +198,14 @@ def _temperatures(
     reader: TraceReader, run: int, source: str, miner: NDArray[Any], time_ns: IntArray
 ) -> FloatArray:
     clock = "monotonic_ns" if source == "monotonic" else "wall_ns"  # kernel stamps are wall time
-    readings = reader.columns(run, "telemetry", ("miner", clock, "temperature_c"))
+    readings = reader.columns(run, "telemetry", ("miner", clock, "temperature_c", "source"))
     result = np.full(time_ns.size, np.nan)
-    known = ~readings.null[clock] & ~readings.null["temperature_c"]
+    known, by_device = ~readings.null[clock] & ~readings.null["temperature_c"], readings.null["source"]
     for number in np.unique(miner):
-        rows = known & (readings.null["miner"] | (readings.values["miner"] == number))
+        of_miner = ~readings.null["miner"] & (readings.values["miner"] == number)
+        rows = known & by_device & (readings.null["miner"] | of_miner)
+        if not rows.any():  # a sensor at this very miner, where the device itself tells nothing
+            rows = known & ~by_device & of_miner
         if not rows.any():
             continue
         at, celsius = readings.values[clock][rows], readings.values["temperature_c"][rows].astype(np.float64)

@@ -24,7 +24,10 @@ _LISTS = ("tags",)
 
 
 ADDED_TABLES = {"0002": ("recorded_bytes",)}
-ADDED_COLUMNS = {"0002": {"jobs": ("claimtrie",)}}
+ADDED_COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
+    "0002": {"jobs": ("claimtrie",)},
+    "0003": {"telemetry": TelemetryRow._fields[TelemetryRow._fields.index("ambient_c") :]},
+}
 """What later versions of the schema have that older companions lack: an empty table, an unknown value."""
 
 
@@ -41,6 +44,10 @@ def bring_forward(content: dict[str, Any]) -> None:
                 if isinstance(row, dict):
                     for name in names:
                         row.setdefault(name, None)
+                elif isinstance(
+                    row, list
+                ):  # a reading stands without names: what was added stands at its end
+                    row.extend([None] * len(names))
 
 
 def fault_of(content: dict[str, Any]) -> str | None:

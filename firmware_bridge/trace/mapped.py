@@ -10,15 +10,17 @@ from typing import Any
 
 from firmware_bridge.errors import UserError
 from firmware_bridge.trace import tabular
+from firmware_bridge.trace.reader import kind_of
 from firmware_bridge.trace.recording import BLOCK, ImportResult, Steps, file_facts, nothing_readable
 from firmware_bridge.trace.records import JOB_COLUMNS
 from firmware_bridge.trace.run_writer import RunWriter
-from firmware_bridge.trace.schema import MinerRow, RunRecord, ShareRow, TelemetryRow
+from firmware_bridge.trace.schema import MinerRow, RunRecord, ShareRow, TelemetryRow, telemetry
 from firmware_bridge.trace.tabular import UNITS_NS, CsvFile, RowError, TimeParser
 from firmware_bridge.trace.writer import TraceWriter
 
 TEXTS = ("miner", "job_id", "extranonce2", "ntime", "nonce", "version_bits", "reason")
-TELEMETRY = tuple(name for name in TelemetryRow._fields[3:] if name != "raw")
+TELEMETRY = tuple(name for name in TelemetryRow._fields[3:] if name not in ("raw", "source"))
+COUNTS = tuple(name for name in TELEMETRY if kind_of(telemetry, name) == "int")
 FIELDS = ("timestamp", *TEXTS, "difficulty", "valid", "response_ms", "since_notify_ms", "symbol", *TELEMETRY)
 """What a column can be mapped to; texts are stored as they stand."""
 
@@ -112,7 +114,9 @@ class _MappedImport:
         )
         texts = {name: values.get(name) or None for name in TEXTS}
         difficulty, symbol = _real(values, "difficulty"), _real(values, "symbol")
-        reading = {name: _real(values, name) for name in self._telemetry}
+        reading = {
+            name: _count(values, name) if name in COUNTS else _real(values, name) for name in self._telemetry
+        }
         flag = values.get("valid", "").lower()
         if flag and flag not in FLAGS:
             raise RowError(f"valid {flag!r} is neither true nor false")
@@ -210,3 +214,13 @@ class _MappedImport:
 def _real(values: Mapping[str, str], name: str) -> float | None:
     text = values.get(name)
     return float(tabular.decimal(text, name)) if text else None
+
+
+def _count(values: Mapping[str, str], name: str) -> int | None:
+    text = values.get(name)
+    if not text:
+        return None
+    number = tabular.decimal(text, name)
+    if number != int(number) or not 0 <= number < 2**63:
+        raise RowError(f"{name} {text!r} is no count")
+    return int(number)

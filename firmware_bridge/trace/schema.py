@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy.types import JSON
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 
 metadata = MetaData()
 _id = BigInteger().with_variant(Integer, "sqlite")
@@ -134,6 +134,12 @@ telemetry = Table(
     Column("fan_percent", Float),
     Column("hash_rate_ghs", Float),
     Column("raw", Text),
+    Column("ambient_c", Float),  # of the room, or of the air at the inlet
+    Column("regulator_temperature_c", Float),
+    Column("input_voltage_mv", Float),  # of the supply, before the regulator
+    Column("current_ma", Float),  # drawn from the supply
+    Column("hardware_errors", BigInteger),  # nonces that the host of the chips rejected, since its start
+    Column("source", Text),  # NULL: the device itself; else the sensor beside it, by its name
 )
 
 settings = Table(
@@ -252,3 +258,9 @@ class TelemetryRow(NamedTuple):
     fan_percent: float | None = None
     hash_rate_ghs: float | None = None
     raw: str | None = None
+    ambient_c: float | None = None
+    regulator_temperature_c: float | None = None
+    input_voltage_mv: float | None = None
+    current_ma: float | None = None
+    hardware_errors: int | None = None
+    source: str | None = None

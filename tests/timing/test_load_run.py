@@ -120,6 +120,24 @@ def test_fields_of_job_share_and_telemetry(stored: tuple[TraceReader, int]) -> N
     assert data.miners[2].scale == 2**-20
 
 
+def test_a_sensor_beside_a_miner_counts_only_where_the_miner_itself_tells_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'lab.db'}"
+    with TraceWriter(url) as writer:
+        run = writer.begin_run(RunRecord(kind="live", source="bridge", mode="swh", clock_tick_ns=1))
+        for name in ("tells", "silent", "far"):
+            run.miner(MinerRow(name))
+        jobs = [run.job(m, job(f"j{m}"), sent_wall_ns=None, sent_monotonic_ns=None) for m in (1, 2, 3)]
+        run.telemetry(TelemetryRow(1, START, None, temperature_c=50.0))
+        for miner, celsius in (1, 30.0), (2, 40.0), (None, 20.0):
+            run.telemetry(TelemetryRow(miner, START + MS, None, temperature_c=celsius, source="probe"))
+        for miner in (1, 2, 3):
+            run.share(share(miner, jobs[miner - 1], 2 * miner))
+        run.end("success")
+        number = run.run
+    data = load_run(TraceReader(url), number)
+    np.testing.assert_array_equal(data.temperature_c, [50.0, 40.0, np.nan])
+
+
 @pytest.mark.parametrize("name", [2, "2", "bob"])
 def test_one_miner(stored: tuple[TraceReader, int], name: int | str) -> None:
     data = load_run(*stored, name)

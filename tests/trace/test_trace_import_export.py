@@ -16,6 +16,7 @@ from test_trace_roundtrip import SHARE
 from firmware_bridge.errors import UserError
 from firmware_bridge.headers import Job
 from firmware_bridge.trace import bundle, formats, manage, tabular
+from firmware_bridge.trace.companion import ADDED_COLUMNS
 from firmware_bridge.trace.importer import import_csv, import_file
 from firmware_bridge.trace.reader import TraceReader
 from firmware_bridge.trace.records import job_row
@@ -47,6 +48,9 @@ def full_run(url: str, rows: list[ShareRow], **record: Any) -> None:
         )
         run.shares([row._replace(job=row.job and row.job % 25 + 1) for row in rows])
         run.telemetry(TelemetryRow(1, 1, None, 60.25, raw='{"x": 1}'))
+        run.telemetry(
+            TelemetryRow(1, 3, 4, None, 1.5, *range(2, 8), "{}", 21.5, 70.25, 5_010.0, 2_900.0, 2**60, "ü/1")
+        )
         run.setting(
             miner=1, wall_ns=2, setting="fan", previous=None, requested="100", measured=None, reason="",
         )  # fmt: skip
@@ -95,14 +99,55 @@ def test_the_companion_of_an_older_version_is_brought_forward(tmp_path: Path, ex
     del content["recorded_bytes"]
     for row in content["jobs"]:
         del row["claimtrie"]
+    added = len(ADDED_COLUMNS["0003"]["telemetry"])
+    content["telemetry"] = [row[:-added] for row in content["telemetry"]]
     beside.write_text(json.dumps(content))
     import_file(str(tmp_path / "b.db"), out)
     before, after = everything(reader, 1), everything(TraceReader(str(tmp_path / "b.db")), 1)
-    assert after == before | {"recorded_bytes": []}
-    content["schema_version"] = "0002"  # a companion of today that lacks them is damaged
+    unknown = dict.fromkeys(ADDED_COLUMNS["0003"]["telemetry"])
+    readings = [row | unknown for row in before["telemetry"]]
+    assert after == before | {"recorded_bytes": [], "telemetry": readings}
+    for version, fault in ("0002", r"is missing|is no list"), ("0003", "is missing|is no list of 18 values"):
+        content["schema_version"] = version  # a companion of that time that lacks them is damaged
+        beside.write_text(json.dumps(content))
+        with pytest.raises(UserError, match=fault):
+            import_file(str(tmp_path / "c.db"), out)
+
+
+def test_a_companion_whose_readings_lack_what_its_version_has_is_damaged(tmp_path: Path) -> None:
+    full_run(str(tmp_path / "a.db"), [ShareRow(1, 3, "a", *([None] * 13))])
+    out = tmp_path / "out.csv"
+    formats.export_run(TraceReader(str(tmp_path / "a.db")), 1, out)
+    beside = formats.companion_of(out)
+    content = json.loads(beside.read_text())
+    content["telemetry"][1].pop()
     beside.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"is missing|is no list"):
-        import_file(str(tmp_path / "c.db"), out)
+    with pytest.raises(UserError, match=r"telemetry\[1\] is no list of 18 values"):
+        import_file(str(tmp_path / "b.db"), out)
+
+
+def test_a_bundle_of_schema_0002_is_imported(tmp_path: Path) -> None:
+    bundle.import_bundle(str(tmp_path / "b.db"), Path(__file__).parent / "golden_0002.zip")
+    reader = TraceReader(str(tmp_path / "b.db"))
+    first, second = reader.dicts(1, "telemetry")
+    assert (first["temperature_c"], first["voltage_mv"], first["raw"]) == (60.25, 1210.0, '{"temp": 60.25}')
+    assert (second["miner"], second["wall_ns"], second["temperature_c"]) == (None, 2**53 + 1, 21.5)
+    assert {first[name] for name in ADDED_COLUMNS["0003"]["telemetry"]} == {None}
+    assert reader.dicts(1, "jobs")[0]["claimtrie"] == "cd" * 32
+    assert reader.dicts(1, "recorded_bytes")[0]["data"] == b"\x00\xff{}"
+
+
+def test_a_mapped_csv_brings_what_stands_beside_a_miner(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("t,room,ma,bad\n1,21.5,2900,3\n2,21.75,2950.5,4.5\n3,,,5e0\n4,21,2900,-1\n")
+    mapping = {"timestamp": "t", "ambient_c": "room", "current_ma": "ma", "hardware_errors": "bad"}
+    with TraceWriter(str(tmp_path / "lab.db")) as writer:
+        result = import_csv(path, writer, mapping)
+    assert [row["line"] for row in result.rejected_rows] == [3, 5]
+    assert "'4.5' is no count" in result.rejected_rows[0]["reason"]
+    rows = TraceReader(str(tmp_path / "lab.db")).dicts(1, "telemetry")
+    found = [(row["ambient_c"], row["current_ma"], row["hardware_errors"], row["source"]) for row in rows]
+    assert found == [(21.5, 2900.0, 3, None), (None, None, 5, None)]
 
 
 def test_exports_have_the_promised_columns_and_equal_bytes_for_equal_data(tmp_path: Path) -> None:

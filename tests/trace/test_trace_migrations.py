@@ -14,11 +14,15 @@ from sqlalchemy import inspect
 from firmware_bridge.errors import TraceError, UserError
 from firmware_bridge.trace import store
 from firmware_bridge.trace.reader import TraceReader
-from firmware_bridge.trace.schema import SCHEMA_VERSION, RunRecord, ShareRow, metadata
+from firmware_bridge.trace.schema import SCHEMA_VERSION, RunRecord, ShareRow, TelemetryRow, metadata
 from firmware_bridge.trace.writer import TraceWriter
 
 GOLDEN = Path(__file__).parent / "golden_0000.sql"
 """A trace of schema 0000: a finished run of three shares, and one whose bridge was killed."""
+
+
+GOLDEN_0002 = Path(__file__).parent / "golden_0002.sql"
+"""A trace of schema 0002: one run that uses every table, readings of a device and of nobody's."""
 
 
 @pytest.fixture
@@ -55,6 +59,40 @@ def test_a_reader_brings_an_older_trace_forward(old: Path) -> None:
     assert version_of(old) == "0000"
     assert_golden_content(old)
     assert version_of(old) == SCHEMA_VERSION
+
+
+def test_a_trace_of_schema_0002_keeps_every_row_and_knows_of_no_sensor(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(GOLDEN_0002.read_text())
+    connection.row_factory = sqlite3.Row
+    names = [name for name in metadata.tables if name != "runs"]
+    before = {n: [dict(row) for row in connection.execute(f"SELECT * FROM {n}")] for n in names}
+    connection.close()
+    reader = TraceReader(str(path))
+    assert version_of(path) == SCHEMA_VERSION
+    for name in names:
+        added = {
+            "ambient_c",
+            "regulator_temperature_c",
+            "input_voltage_mv",
+            "current_ma",
+            "hardware_errors",
+            "source",
+        }
+        unknown = dict.fromkeys(added) if name == "telemetry" else {}
+        assert reader.dicts(1, name) == [
+            {k: v for k, v in row.items() if k not in ("id", "run")} | unknown for row in before[name]
+        ]
+    assert len(before["telemetry"]) == 2
+    with TraceWriter(str(path)) as writer:
+        run = writer.begin_run(RunRecord(kind="live", source="bridge"))
+        run.telemetry(TelemetryRow(None, 1, 2, ambient_c=21.25, source="room"))
+        run.end("success")
+    columns = TraceReader(str(path)).columns(2, "telemetry", ["ambient_c", "hardware_errors", "source"])
+    assert columns.values["ambient_c"].tolist() == [21.25]
+    assert columns.null["hardware_errors"].tolist() == [True]
+    assert columns.values["source"].tolist() == ["room"]
 
 
 def test_a_writer_brings_an_older_trace_forward_and_adds_to_it(old: Path) -> None:
@@ -112,7 +150,7 @@ def test_a_newer_trace_is_refused_with_its_version(tmp_path: Path, opener: type)
     connection.execute("UPDATE alembic_version SET version_num = '0099'")
     connection.commit()
     connection.close()
-    with pytest.raises(TraceError, match=r"schema version 0099.*up to 0002.*pip install -U"):
+    with pytest.raises(TraceError, match=r"schema version 0099.*up to 0003.*pip install -U"):
         opener(str(path))
 
 
