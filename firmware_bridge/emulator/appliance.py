@@ -18,6 +18,7 @@ import numpy as np
 
 from firmware_bridge.clock import Clock, SystemClock
 from firmware_bridge.emulator.builtin_pool import BuiltinPool
+from firmware_bridge.emulator.faults import Faults
 from firmware_bridge.emulator.machine import Counts, Machine
 from firmware_bridge.emulator.mine import mine
 from firmware_bridge.emulator.model import get_model
@@ -81,7 +82,7 @@ class ApplianceConfig:
         http_port: in the place of the model's own; 0 takes a free one.
         api_port: the same for the cgminer API.
         lenient: a port that cannot be bound is a warning, not an error.
-        options: of the face: firmware era, faults.
+        options: of the face: firmware era, faults of its firmware; and those of its body (``faults.Faults``).
         restart_s: how long a restart takes; None means what the model takes.
     """
 
@@ -121,10 +122,10 @@ class Appliance:
         module, name = FACES[config.wall.model]
         chance = np.random.default_rng([config.wall.seed, 5])
         face_rng, self._pool_rng = chance.spawn(2)
-        self.face: Face = getattr(importlib.import_module(module), name)(
-            self.clock, face_rng, dict(config.options)
-        )
+        faults, options = Faults.taken(config.options)
+        self.face: Face = getattr(importlib.import_module(module), name)(self.clock, face_rng, options)
         self.machine = self.face.machine
+        self.machine.faults = faults
         self.machine.counts = self._counts
         self.machine.on_restart = lambda: self._changed("restart")
         self.machine.on_pool = lambda: self._changed("pool")

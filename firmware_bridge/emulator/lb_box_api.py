@@ -205,6 +205,7 @@ class LbBoxFace:
         m = self.machine
         m.advance()
         rate = m.reported_rate_ghs() * 1e3
+        chip_c, board_c = m.sensed_c()
         return {
             "PGA": 0,
             "ID": 0,
@@ -215,12 +216,12 @@ class LbBoxFace:
             "MHS 20s": round(rate, 3) if text else fixed(rate, 3),
             "Accepted": m.accepted,
             "Rejected": m.rejected,
-            "Hardware Errors": 3,
-            "tstemp-1": round(m.thermal.board_temperature_c, 1),
-            "tstemp-2": round(m.thermal.temperature_c, 1),
+            "Hardware Errors": m.hardware_errors,
+            "tstemp-1": 0 if board_c is None else round(board_c, 1),
+            "tstemp-2": 0 if chip_c is None else round(chip_c, 1),
             "fan0": round(m.thermal.fan_rpm),
             "fan1": round(m.thermal.fan_rpm * 0.98),
-            "voltage": round(m.thermal.core_voltage_mv),
+            "voltage": round(m.thermal.voltage_mv),
         }
 
     def _details(self) -> dict[str, Any]:
@@ -245,7 +246,7 @@ class LbBoxFace:
             "Found Blocks": 0,
             "Accepted": m.accepted,
             "Rejected": m.rejected,
-            "Hardware Errors": 3,
+            "Hardware Errors": m.hardware_errors,
             "Utility": fixed(m.accepted / max(m.uptime_s / 60, 1e-9), 3),
             "Stale": 0,
         }

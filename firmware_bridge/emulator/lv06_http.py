@@ -172,7 +172,7 @@ class Lv06Face:
 
     def _core_mv(self) -> float:
         set_mv = self.machine.in_force.core_voltage_mv if self._stuck_mv is None else self._stuck_mv
-        return round(set_mv * (1.0 - DROOP))
+        return round(set_mv * (1.0 - DROOP) - self.machine.faults.voltage_droop_mv)
 
     def info(self) -> dict[str, Any]:
         """The info page."""
@@ -182,6 +182,7 @@ class Lv06Face:
             self._fall_back()
             m.on_restart()
         stored, thermal, era = m.stored, m.thermal, self.era
+        chip_c, board_c = m.sensed_c()
         newest = era >= axeos.POOL_LIST_FROM
         expected = CHIP.small_cores * stored.frequency_mhz / 1e3
         row = axeos.encode_info(
@@ -201,9 +202,11 @@ class Lv06Face:
                 "core_voltage_actual_mv": self._core_mv(),
                 "frequency_mhz": _plain(stored.frequency_mhz),
                 "frequency_actual_mhz": m.in_force.frequency_mhz,
-                "temperature_c": round(thermal.temperature_c, 1),
+                "temperature_c": -1
+                if chip_c is None
+                else round(chip_c, 1),  # lost: as it shows its second sensor
                 "temperature2_c": -1,
-                "regulator_temperature_c": round(thermal.board_temperature_c),
+                "regulator_temperature_c": -1 if board_c is None else round(board_c),
                 "hash_rate_ghs": round(self._shown_ghs(), 2),
                 "expected_rate_ghs": round(expected, 2),
                 "fan_rpm": round(thermal.fan_rpm),

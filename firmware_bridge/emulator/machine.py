@@ -12,10 +12,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from firmware_bridge.clock import Clock
+from firmware_bridge.emulator.faults import Body, Faults
 from firmware_bridge.emulator.thermal import FACTS, Thermal
 
 UPTIME_S = 7240.0
 """Since its last start, when the lab first sees it."""
+BASE_ERRORS = 3
+"""Hardware errors that it seems to have had before."""
+REPORTED_FROM = 256.0
+"""Difficulty from which a chip reports a nonce, right or wrong."""
+RATE_STEP = 0.02
+"""Change of the share of right hashes from which the hashing is told to go on at another rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +90,38 @@ class Machine:
         facts = FACTS[self.model]
         self._started_ns = self.clock.monotonic_ns() - int(UPTIME_S * 1e9)
         self.thermal = Thermal(facts, self.clock.monotonic_ns())
+        self.body = Body(self.thermal)
+        self._told_fraction = 1.0
         self.stored = Settings(facts.frequency_mhz, facts.core_voltage_mv)
         self.in_force = Settings(facts.frequency_mhz, facts.core_voltage_mv)
         self.before_restart = Counts()
 
+    @property
+    def faults(self) -> Faults:
+        """Of its body."""
+        return self.body.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self.body.faults = faults
+
     def advance(self) -> None:
-        """Bring heat up to now."""
-        self.thermal.advance(self.clock.monotonic_ns())
+        """Bring heat up to now; where that changes how much is hashed, say so."""
+        self.body.advance(self.clock.monotonic_ns())
+        fraction = self.thermal.hash_fraction
+        if self.thermal.running and abs(fraction - self._told_fraction) > RATE_STEP:
+            self._told_fraction = fraction
+            self.on_rate()
+
+    def sensed_c(self) -> tuple[float | None, float | None]:
+        """Temperature of the hottest chip and of the board as the sensors tell; None where they are lost."""
+        return self.body.sensed() or (None, None)
+
+    @property
+    def hardware_errors(self) -> int:
+        """Nonces that the host found wrong, from a chip whose logic is too slow for its clock."""
+        nominal_ghs = self.ghs_per_mhz * self.thermal.facts.frequency_mhz
+        return BASE_ERRORS + int(self.thermal.wrong_s * nominal_ghs * 1e9 / 2**32 / REPORTED_FROM)
 
     @property
     def uptime_s(self) -> float:
@@ -98,8 +130,8 @@ class Machine:
 
     @property
     def hash_rate_ghs(self) -> float:
-        """What it does at the clock in force, while it hashes."""
-        return self.ghs_per_mhz * self.in_force.frequency_mhz if self.thermal.running else 0.0
+        """Right hashes at the clock in force, while it hashes."""
+        return self.ghs_per_mhz * self.in_force.frequency_mhz * self.thermal.hash_fraction
 
     def reported_rate_ghs(self, spread: float = 0.004) -> float:
         """The rate as firmware reports it over a few seconds: it fluctuates a little."""
@@ -135,6 +167,7 @@ class Machine:
 
     def start(self) -> None:
         """It is back, with the stored settings and counters at zero."""
+        self.thermal.restart()
         self.take_up()
         self.thermal.running = True
         self._started_ns = self.clock.monotonic_ns()

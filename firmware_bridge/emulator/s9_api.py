@@ -14,7 +14,7 @@ from firmware_bridge.devices import fields
 from firmware_bridge.devices.cgminer_api import PORT, Code, Reply, fixed
 from firmware_bridge.emulator.cgminer_server import CgminerServer
 from firmware_bridge.emulator.http_server import DigestAuth, HttpAnswer, HttpRequest, HttpServer
-from firmware_bridge.emulator.machine import Machine
+from firmware_bridge.emulator.machine import BASE_ERRORS, Machine
 from firmware_bridge.emulator.pool_list import Pool, PoolList
 from firmware_bridge.emulator.s9 import MODEL
 from firmware_bridge.emulator.s9_tally import Tally
@@ -164,7 +164,8 @@ class S9Face:
 
     def _errors(self) -> dict[int, int]:
         """Wrong nonces per chain since the last start."""
-        return {chain: int(rate * self.machine.uptime_s) for chain, rate in ERRORS_PER_S.items()}
+        slow = (self.machine.hardware_errors - BASE_ERRORS) // BOARDS
+        return {chain: int(rate * self.machine.uptime_s) + slow for chain, rate in ERRORS_PER_S.items()}
 
     def _listed(self) -> PoolList:
         if not len(self._list):  # filled at the first question: the pool is given after the face is made
@@ -252,8 +253,9 @@ class S9Face:
             )
         row["temp_num"] = BOARDS
         # the middle board is the warmest, by a degree
-        chip = {c: round(m.thermal.temperature_c - abs(c - CHAINS[1])) for c in CHAINS}
-        board = {c: round(m.thermal.board_temperature_c - abs(c - CHAINS[1])) for c in CHAINS}
+        chip_c, board_c = m.sensed_c()  # a sensor that is lost reads 0
+        chip = {c: 0 if chip_c is None else round(chip_c - abs(c - CHAINS[1])) for c in CHAINS}
+        board = {c: 0 if board_c is None else round(board_c - abs(c - CHAINS[1])) for c in CHAINS}
         row |= {f"temp{n}": board.get(n, 0) for n in range(1, SLOTS + 1)}
         row |= {f"temp2_{n}": chip.get(n, 0) for n in range(1, SLOTS + 1)}
         row |= {f"temp3_{n}": 0 for n in range(1, SLOTS + 1)}
