@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MODELS = ("s9", "lv06", "lb-box", "bm1366")
 VIRTUAL_MODELS = ("s9", "lv06")
-VIRTUAL_ONLY = ("difficulty", "mode", "job_period", "db", "shares")
+VIRTUAL_ONLY = ("difficulty", "mode", "job_period", "db", "shares", "step")
 """Options that make sense in virtual time where no pool is named."""
 DEFAULT_SHARES = 2588
 """Length of a virtual run where neither --shares nor --seconds is given: that of the recorded S9."""
@@ -82,6 +82,14 @@ def emulate(
             help="Change the physical model, repeatable; 'off' switches all of it off.",
         ),
     ] = None,
+    step: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--step",
+            metavar="SECONDS,NAME=VALUE",
+            help="Virtual time: hold an operating point for so long, repeatable; see docs/emulator.md.",
+        ),
+    ] = None,
     difficulty: Annotated[
         float, typer.Option("--difficulty", metavar="D", help="Virtual time: share difficulty.")
     ] = 256.0,
@@ -125,11 +133,13 @@ def emulate(
 
     if base == "virtual":
         from firmware_bridge.emulator.effects import parse_plants
+        from firmware_bridge.emulator.program import parse_step
         from firmware_bridge.emulator.virtual import VirtualConfig
 
         virtual = VirtualConfig(
             model=model,
-            shares=shares if shares is not None or seconds is not None else DEFAULT_SHARES,
+            program=tuple(map(parse_step, step or ())),
+            shares=shares if shares is not None or seconds is not None or step else DEFAULT_SHARES,
             seconds=seconds,
             seed=seed,
             difficulty=difficulty,

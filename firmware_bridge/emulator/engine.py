@@ -45,6 +45,9 @@ SHARE_JOB, SHARE_EXTRANONCE2, SHARE_NONCE, SHARE_VERSION, SHARE_COUNTER, SHARE_B
 
 DIFFICULTY_1 = float(0xFFFF) * 2.0**208
 
+UNDRAWN, SPOILED = -1, -2
+"""In the place of the number of a share: it has no contents yet; its hash came out wrong."""
+
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def digest_difficulty(digest: U32) -> float:
@@ -92,6 +95,7 @@ def run_engine(
     symbols: F64,
     temperatures: F64,
     telemetry_ms: float,
+    wrong: F64,
     plants: F64,
     plant_constants: F64,
     sent_ms: F64,
@@ -124,6 +128,7 @@ def run_engine(
         symbols: shape (jobs,): input symbol of each job.
         temperatures: deviation from the mean in °C, ``telemetry_ms`` apart.
         telemetry_ms: see there.
+        wrong: share of the hashes that are wrong, ``telemetry_ms`` apart; empty where none are.
         plants: ms per unit of input, of temperature, of quality.
         plant_constants: constant delay of each that keeps them from being negative.
         sent_ms: receives when each job was sent, shape (jobs,).
@@ -183,7 +188,7 @@ def run_engine(
                     if at[3] == 1 and (model != S9 or at[0] >= p[FIRST_WORKS]):
                         break
                 times[known] = drawn_ms
-                numbers[known] = -1
+                numbers[known] = UNDRAWN
                 known += 1
                 draw_at0, draw_at1, draw_at2 = at[0], at[1], at[2]
             found = pass_time(state, times[pointer], refill_ms)
@@ -213,7 +218,13 @@ def run_engine(
             n_jobs += 1
             next_job += period_ms
         elif now == found:
-            if numbers[pointer] < 0:
+            reading = min(int(now / telemetry_ms), wrong.size - 1)
+            if reading >= 0 and numbers[pointer] == UNDRAWN and rng.random() < wrong[reading]:
+                numbers[pointer] = SPOILED
+            if numbers[pointer] == SPOILED:
+                pointer += 1
+                continue
+            if numbers[pointer] == UNDRAWN:
                 if n_shares >= shares.shape[0]:
                     break
                 at[0], at[1], at[2] = draw_at0, draw_at1, draw_at2

@@ -19,6 +19,7 @@ from firmware_bridge.headers import (
 )
 
 if TYPE_CHECKING:
+    from firmware_bridge.emulator.program import Course, Step
     from firmware_bridge.emulator.virtual_trace import VirtualTrace
     from firmware_bridge.trace.run_writer import RunWriter
     from firmware_bridge.trace.writer import TraceWriter
@@ -46,6 +47,8 @@ class VirtualConfig:
         plants: planted effects, kind to strength.
         physics: timing model; None means the default of the model.
         start_wall_ns: wall time at the start.
+        program: operating points that follow each other; their time then is the run's, in the place of ``shares`` and
+            ``seconds``.
     """
 
     model: str = "s9"
@@ -59,6 +62,7 @@ class VirtualConfig:
     plants: dict[str, float] = field(default_factory=dict)
     physics: Physics | None = None
     start_wall_ns: int = 1_700_000_000_000_000_000
+    program: tuple[Step, ...] = ()
 
     def resolved_physics(self) -> Physics:
         """The physics in force."""
@@ -93,7 +97,9 @@ class VirtualConfig:
         effects.checked_plants(self.plants)
         if self.mode not in ("swh", "stream"):
             raise UserError(f"mode is swh or stream, not {self.mode!r}")
-        if self.shares is None and self.seconds is None:
+        if self.program:
+            self._check_program()
+        elif self.shares is None and self.seconds is None:
             raise UserError("say how long to emulate: --shares N or --seconds S")
         for name in ("shares", "seconds"):
             value = getattr(self, name)
@@ -114,6 +120,19 @@ class VirtualConfig:
                 "shares would carry no difficulty; raise the difficulty or the scale"
             )
 
+    def _check_program(self) -> None:
+        if self.shares is not None or self.seconds is not None:
+            raise UserError(
+                "the steps of a programme say how long it lasts: leave --shares and --seconds out"
+            )
+        period_s = self.resolved_physics().telemetry_period_s
+        for step in self.program:
+            periods = step.seconds / period_s
+            if abs(periods - round(periods)) > 1e-9:
+                raise UserError(
+                    f"a step lasts a multiple of the telemetry period of {period_s:g} s, not {step.seconds:g} s"
+                )
+
 
 def simulate(config: VirtualConfig) -> VirtualTrace:
     """Run the engine without a database.
@@ -122,6 +141,8 @@ def simulate(config: VirtualConfig) -> VirtualTrace:
         UserError: if the configuration makes no sense.
     """
     config.check()
+    if config.program:
+        return _simulate_program(config)
     model = get_model(config.model)
     target = target_from_difficulty(config.floor() * config.scale)
     hashes_per_ms = model.capacity_ths * config.pace() * 1e9
@@ -139,8 +160,56 @@ def simulate(config: VirtualConfig) -> VirtualTrace:
         rows = min(2 * rows, config.shares or 2 * rows)  # chance filled the rows before the time was up
 
 
+def _simulate_program(config: VirtualConfig) -> VirtualTrace:
+    """One run of the engine per step, each at its own clock and with the heat of that time, put end to end."""
+    from firmware_bridge.emulator import virtual_trace
+    from firmware_bridge.emulator.program import courses
+
+    physics = config.resolved_physics()
+    period_s = physics.telemetry_period_s
+    readings = sum(round(step.seconds / period_s) for step in config.program)
+    wander_rng, sensor_rng = np.random.default_rng([config.seed, 1 << 20]).spawn(2)
+    wander_c = physics.temperatures(wander_rng, readings) - physics.temperature_c
+    model = get_model(config.model)
+    target = target_from_difficulty(config.floor() * config.scale)
+    parts, start_s = [], 0.0
+    whole = courses(config.model, config.program, period_s, wander_c, sensor_rng)
+    reach_c = max(float(np.abs(course.temperature_c - physics.temperature_c).max()) for course in whole)
+    for number, course in enumerate(whole):
+        part = replace(
+            config,
+            program=(),
+            seconds=course.step.seconds,
+            seed=[config.seed, number],  # type: ignore[arg-type] # one stream of chance per step
+            physics=replace(physics, hash_rate_ths=course_rate_ths(config, course)),
+            start_wall_ns=config.start_wall_ns + round(start_s * 1e9),
+        )
+        mean_ms = (1 << 256) / (target + 1) / config.scale / (model.capacity_ths * part.pace() * 1e9)
+        rows = int(course.step.seconds * 1e3 / mean_ms * 1.1) + 100
+        while (trace := _simulate_rows(part, model, target, mean_ms, rows, course, reach_c)).n >= rows:
+            rows *= 2
+        parts.append(trace)
+        start_s += course.step.seconds
+    return virtual_trace.joined(replace(config, physics=physics), parts)
+
+
+def course_rate_ths(config: VirtualConfig, course: Course) -> float:
+    """Hash rate of a step in TH/s, wrong hashes included: the model's, in proportion to the clock."""
+    from firmware_bridge.emulator.thermal import FACTS
+
+    assert course.step.frequency_mhz is not None
+    full = get_model(config.model).capacity_ths * config.pace()
+    return full * course.step.frequency_mhz / FACTS[config.model].frequency_mhz
+
+
 def _simulate_rows(
-    config: VirtualConfig, model: Model, target: int, mean_ms: float, rows: int
+    config: VirtualConfig,
+    model: Model,
+    target: int,
+    mean_ms: float,
+    rows: int,
+    course: Course | None = None,
+    reach_c: float = 0.0,
 ) -> VirtualTrace:
     from firmware_bridge.emulator import geometry, virtual_trace
     from firmware_bridge.emulator.engine import run_engine
@@ -156,12 +225,18 @@ def _simulate_rows(
     job_bytes = job_rng.integers(0, 256, size=(jobs, 96), dtype=np.uint8)
     symbols = virtual_trace.symbols_of(job_bytes)
     period_s = physics.telemetry_period_s
-    temperatures = physics.temperatures(thermal_rng, int(longest_ms / 1e3 / period_s) + 2)
+    wrong = np.empty(0) if course is None else course.wrong
+    if course is None:
+        temperatures = sensed = physics.temperatures(thermal_rng, int(longest_ms / 1e3 / period_s) + 2)
+    else:
+        temperatures, sensed = course.temperature_c, course.sensed_c
     sent_ms = np.empty(jobs)
     ntimes = np.empty(jobs, dtype=np.uint32)
     row_share = np.empty(rows, dtype=np.int64)
     row_ms, found_ms = np.empty(rows), np.empty(rows)
     constants = effects.constants_ms(config.plants, physics.temperature_sd_c)
+    if course is not None:  # a programme goes further than the wander that the constant is made for
+        constants[1] = abs(effects.strengths(config.plants)[1]) * reach_c
     longest_delay_ms = float(
         2 * constants.sum() + np.abs(effects.strengths(config.plants)) @ [1.0, 0.0, 32.0]
     )
@@ -193,6 +268,7 @@ def _simulate_rows(
         symbols,
         temperatures - physics.temperature_c,
         period_s * 1e3,
+        wrong,
         effects.strengths(config.plants),
         constants,
         sent_ms,
@@ -222,8 +298,9 @@ def _simulate_rows(
         row_found_ms=found_ms[:n_rows],
         share=shares[:n_shares],
         digest=digests[:n_shares],
-        temperature_c=temperatures,
+        temperature_c=sensed,
         tick_ns=tick,
+        courses=() if course is None else (course,),
     )
 
 
@@ -241,11 +318,13 @@ def run_virtual(
         UserError: if the configuration makes no sense.
         TraceError: if the trace cannot be written.
     """
+    from firmware_bridge.emulator.program import truth
     from firmware_bridge.trace.schema import MinerRow, RunRecord
 
     trace = simulate(config)
     physics = config.resolved_physics()
-    settings = {k: v for k, v in asdict(config).items() if k not in ("physics", "plants", "start_wall_ns")}
+    apart = ("physics", "plants", "start_wall_ns", "program")
+    settings = {k: v for k, v in asdict(config).items() if k not in apart}
     run = writer.begin_run(
         RunRecord(
             kind="virtual",
@@ -256,7 +335,7 @@ def run_virtual(
             config=settings,
             seeds={"emulator": config.seed},
             plants=dict(config.plants),
-            physics=physics.to_json(),
+            physics=physics.to_json() | (truth(config.model, config.program) if config.program else {}),
             clock_tick_ns=trace.tick_ns,
             clock_source="virtual",
         )
@@ -279,11 +358,15 @@ def run_virtual(
     for start in range(0, jobs, ROWS_AT_ONCE):
         run.jobs(trace.job_rows(start, min(start + ROWS_AT_ONCE, jobs)))
     run.telemetry_rows(trace.telemetry_rows())
+    for change in trace.changes():
+        run.setting(miner=1, **change)
     for start in range(0, trace.n, ROWS_AT_ONCE):
         stop = min(start + ROWS_AT_ONCE, trace.n)
         run.shares(trace.share_rows(start, stop))
         if progress is not None:
             progress(stop, trace.n)
     last_ns = int(trace.row_ns[-1]) if trace.n else 0
+    if config.program:
+        last_ns = round(sum(step.seconds for step in config.program) * 1e9)
     run.end("success", wall_ns=config.start_wall_ns + last_ns)
     return run

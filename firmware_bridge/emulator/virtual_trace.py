@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from firmware_bridge.headers import DIFFICULTY_1_TARGET
 
 if TYPE_CHECKING:
     from firmware_bridge.emulator.model import Model
+    from firmware_bridge.emulator.program import Course
     from firmware_bridge.emulator.virtual import VirtualConfig
     from firmware_bridge.timing.run_data import RunData
 
@@ -48,6 +50,7 @@ class VirtualTrace:
         digest: uint32[shares, 8], hashes.
         temperature_c: float64[readings], ``physics.telemetry_period_s`` apart.
         tick_ns: resolution of the stamps.
+        courses: what the body did in each step of a programme; none where there is no programme.
     """
 
     config: VirtualConfig
@@ -63,6 +66,7 @@ class VirtualTrace:
     digest: npt.NDArray[np.uint32]
     temperature_c: F64
     tick_ns: int
+    courses: tuple[Course, ...] = ()
 
     @property
     def n(self) -> int:
@@ -267,6 +271,8 @@ class VirtualTrace:
         period_ns = round(self.config.resolved_physics().telemetry_period_s * 1e9)
         end_ns = int(self.row_ns[-1]) if self.n else 0
         rate = self.model.capacity_ths * self.config.pace() * 1e3
+        if self.courses:
+            return self._course_rows(period_ns, rate)
         return [
             TelemetryRow(
                 1,
@@ -278,6 +284,93 @@ class VirtualTrace:
             for i, c in enumerate(self.temperature_c.tolist())
             if i * period_ns <= end_ns
         ]
+
+    def _course_rows(self, period_ns: int, nominal_ghs: float) -> list[tuple[Any, ...]]:
+        """Readings of a programme, with everything that a device could tell."""
+        from firmware_bridge.emulator.thermal import FACTS
+        from firmware_bridge.trace.schema import TelemetryRow
+
+        rows: list[tuple[Any, ...]] = []
+        for course in self.courses:
+            mhz = course.step.frequency_mhz or 0.0
+            rate = nominal_ghs * mhz / FACTS[self.model.name].frequency_mhz
+            for i in range(course.sensed_c.size):
+                rows.append(
+                    TelemetryRow(
+                        1,
+                        self.config.start_wall_ns + len(rows) * period_ns,
+                        len(rows) * period_ns,
+                        temperature_c=float(course.sensed_c[i]),
+                        board_temperature_c=float(course.board_c[i]),
+                        voltage_mv=course.step.core_voltage_mv,
+                        frequency_mhz=mhz,
+                        power_w=float(course.power_w[i]),
+                        fan_rpm=float(course.fan_rpm[i]),
+                        fan_percent=float(course.fan_percent[i]),
+                        hash_rate_ghs=rate * (1.0 - float(course.wrong[i])),
+                    )
+                )
+        return rows
+
+    def changes(self) -> list[dict[str, Any]]:
+        """Settings that the steps of a programme change, as ``RunWriter.setting`` takes them."""
+        found: list[dict[str, Any]] = []
+        before: dict[str, float | None] = {}
+        start_ns = self.config.start_wall_ns
+        for number, course in enumerate(self.courses, 1):
+            step = course.step
+            for name in ("frequency_mhz", "core_voltage_mv", "fan_percent"):
+                value, previous = getattr(step, name), before.get(name)
+                if value is not None and value != previous:
+                    texts = (None if previous is None else f"{previous:g}", f"{value:g}")
+                    found.append(
+                        {
+                            "wall_ns": start_ns,
+                            "setting": name,
+                            "previous": texts[0],
+                            "requested": texts[1],
+                            "measured": texts[1],
+                            "reason": f"step {number} of the programme",
+                        }
+                    )
+                before[name] = value
+            start_ns += round(step.seconds * 1e9)
+        return found
+
+
+def joined(config: VirtualConfig, parts: Sequence[VirtualTrace]) -> VirtualTrace:
+    """Runs of the same miner put end to end; each begins with a job of its own."""
+    jobs = shares = 0
+    start_ns = 0
+    tables: dict[str, list[Any]] = {name: [] for name in _JOINED}
+    for part in parts:
+        share = part.share.copy()
+        share[:, SHARE_JOB] += jobs
+        shifted = {
+            "job_sent_ns": part.job_sent_ns + start_ns,
+            "row_share": part.row_share + shares,
+            "row_ns": part.row_ns + start_ns,
+            "row_found_ms": part.row_found_ms + start_ns / 1e6,
+            "share": share,
+        }
+        for name, pieces in tables.items():
+            pieces.append(shifted.get(name, getattr(part, name)))
+        jobs += part.job_sent_ns.size
+        shares += part.share.shape[0]
+        start_ns += round(sum(course.step.seconds for course in part.courses) * 1e9)
+    return VirtualTrace(
+        config=config,
+        model=parts[0].model,
+        tick_ns=parts[0].tick_ns,
+        courses=tuple(course for part in parts for course in part.courses),
+        **{name: np.concatenate(pieces) for name, pieces in tables.items()},
+    )
+
+
+_JOINED = (
+    "job_bytes", "job_ntime", "job_sent_ns", "symbol", "row_share", "row_ns", "row_found_ms", "share", "digest",
+    "temperature_c",
+)  # fmt: skip
 
 
 def symbols_of(job_bytes: npt.NDArray[np.uint8]) -> F64:
