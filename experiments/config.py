@@ -90,7 +90,7 @@ def find(explicit: Path | None, database_url: str) -> LabConfig | None:
     if explicit is not None:
         return load(explicit)
     beside = database_folder(database_url) / FILE_NAME
-    return load(beside) if beside.is_file() else None
+    return load(beside) if beside.exists() else None  # a folder of that name is refused, not passed over
 
 
 def check(config: LabConfig, commands: Mapping[str, Options]) -> None:

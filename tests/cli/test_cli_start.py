@@ -134,6 +134,11 @@ def test_lab_toml_beside_the_database_is_in_force_and_the_command_line_wins(lab)
     assert stored["plants"] == {"quality": 0.5}
 
 
+def test_a_lab_toml_that_is_a_folder_is_an_error_and_not_passed_over(lab) -> None:
+    (lab.folder / "lab.toml").mkdir()
+    assert "lab.toml: cannot be read" in lab("runs", code=2).output
+
+
 def test_top_of_lab_toml_holds_for_every_command_that_has_the_option(lab) -> None:
     (lab.folder / "lab.toml").write_text('db = "sqlite:///elsewhere.db"\n')
     lab("emulate", "s9", "--shares", 20)
