@@ -74,6 +74,7 @@ def examine(database_url: str) -> list[Finding]:
         _serial_ports,
         _low_ports,
         _other_miners,
+        _mqtt,
         _columnar,
         _other_databases,
     ]
@@ -299,6 +300,16 @@ def _other_miners() -> Finding:
         remedy = "pip install 'asic-reservoir-lab[miners]'"
         return Finding("pyasic", needed, "limited", "not installed", remedy)
     return Finding("pyasic", needed, "ok", importlib.metadata.version("pyasic"))
+
+
+def _mqtt() -> Finding:
+    needed = ("telemetry and commands over MQTT", "asiclab broker")
+    extras = {"aiomqtt": "mqtt", "amqtt": "broker"}
+    lacking = [name for name in extras if importlib.util.find_spec(name) is None]
+    if lacking:
+        remedy = f'pip install "asic-reservoir-lab[{",".join(extras[name] for name in lacking)}]"'
+        return Finding("MQTT", needed, "limited", f"{', '.join(lacking)} not installed", remedy)
+    return Finding("MQTT", needed, "ok", ", ".join(f"{n} {importlib.metadata.version(n)}" for n in extras))
 
 
 def _columnar() -> Finding:
