@@ -7,7 +7,19 @@ import sys
 
 import typer
 
-from experiments.cli import analysis, bridge, broker, data, demo, devices, doctor, effects, emulate, runs
+from experiments.cli import (
+    analysis,
+    bridge,
+    broker,
+    data,
+    demo,
+    devices,
+    doctor,
+    effects,
+    emulate,
+    proxy,
+    runs,
+)
 from experiments.cli.command import EXIT_CHECK_FAILED, LabGroup, fail
 from firmware_bridge.errors import LabError
 
@@ -26,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for part in (demo, bridge, broker, emulate, devices, effects, data, runs, analysis, doctor):
+for part in (demo, bridge, proxy, broker, emulate, devices, effects, data, runs, analysis, doctor):
     part.register(app)
 
 

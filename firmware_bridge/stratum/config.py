@@ -15,6 +15,9 @@ Algorithm = Literal["auto", "sha256d", "lbry"]
 LAB_NBITS = "17034219"
 """Network target announced in jobs, that of block 839,900 (difficulty 8.6e13): no lab share is ever a block."""
 
+JOBS_KEPT = 16
+"""Jobs per connection whose shares count; BM1366 firmware has as many in flight."""
+
 
 @dataclass(frozen=True)
 class BridgeConfig:
@@ -44,6 +47,7 @@ class BridgeConfig:
         keep_secrets: store passwords instead of a placeholder.
         algorithm: what miners hash; ``auto`` is LBRY for those whose user agent is known for it, else Bitcoin.
         record: store the bytes of each connection as well, secrets replaced.
+        jobs_kept: jobs of a connection whose shares count; what is older is stale.
     """
 
     host: str = "127.0.0.1"
@@ -68,6 +72,7 @@ class BridgeConfig:
     keep_secrets: bool = False
     algorithm: Algorithm = "auto"
     record: bool = False
+    jobs_kept: int = JOBS_KEPT
 
     def __post_init__(self) -> None:
         if self.mode not in ("stream", "swh"):
@@ -92,7 +97,7 @@ class BridgeConfig:
             raise UserError(
                 f"merkle_branches lies in 0 .. 32 (LV06 firmware fails beyond), not {self.merkle_branches}"
             )
-        for name in ("max_clients", "max_in_flight"):
+        for name in ("max_clients", "max_in_flight", "jobs_kept"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is at least 1, not {getattr(self, name)}")
 

@@ -29,15 +29,7 @@ class Connection:
         self._bridge = bridge
         self._loop = asyncio.get_running_loop()
         self.address = address
-        self.session = Session(
-            bridge.config,
-            self,
-            bridge.clock,
-            bridge.factory,
-            bridge.policy,
-            bridge.source,
-            keep_jobs=bridge.on_share is not None,
-        )
+        self.session = self._make_session()
         self._transport = StampedTransport(self._loop, sock, bridge.clock, self._received, self._closed)
         self.stamps = self._transport.stamps
         self._tap = None if bridge.recorder is None else bridge.recorder(f"stratum://{address}")
@@ -49,6 +41,18 @@ class Connection:
         self._job_due = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._dropping: str | None = None
+
+    def _make_session(self) -> Session:
+        bridge = self._bridge
+        return Session(
+            bridge.config,
+            self,
+            bridge.clock,
+            bridge.factory,
+            bridge.policy,
+            bridge.source,
+            keep_jobs=bridge.on_share is not None,
+        )
 
     @property
     def miner(self) -> int | None:

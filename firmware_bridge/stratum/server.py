@@ -285,10 +285,13 @@ class Bridge:
             self.stats.refused += 1
             return False
         self.stats.connections += 1
-        connection = Connection(self, sock, address)
+        connection = self._connection(sock, address)
         self._connections[connection] = None
         connection.start()
         return True
+
+    def _connection(self, sock: socket.socket, address: str) -> Connection:
+        return Connection(self, sock, address)
 
     def _make_room(self) -> bool:
         """Send away the longest-waiting connection that has not authorised, so that idle crowds keep no miner out."""

@@ -113,7 +113,7 @@ class Session:
     ) -> None:
         self.config, self.policy = config, policy
         self._host, self._clock, self._factory, self._source = host, clock, factory, source
-        self.desk = ShareDesk(keep_jobs=keep_jobs)
+        self.desk = ShareDesk(keep_jobs=keep_jobs, jobs_kept=config.jobs_kept)
         self.extranonce1 = factory.extranonce1()
         self.agent: str | None = None
         self.scale = 1.0 if config.scale is None else config.scale
@@ -265,16 +265,20 @@ class Session:
                 text = f"unauthorized worker: one connection carries at most {WORKERS_ALLOWED}"
                 self._host.send(encode_error(message.id or b"null", ErrorCode.UNAUTHORIZED, text))
                 return
-            desk.workers[message.user] = self._host.enroll(self, message.user)
-            detail: dict[str, Any] = {"worker": clean_text(message.user)}
-            if message.password is not None:
-                if self.config.keep_secrets:
-                    detail["as_sent"] = clean_text(message.password)  # a key that the store does not blank
-                else:
-                    detail["password"] = REDACTED
-            self._host.event("authorized", detail=detail)
+            self._welcome(message.user, message.password)
         self._answer(message.id, True)
         self._start()
+
+    def _welcome(self, user: str, password: str | None) -> None:
+        """Take a worker in, and write that down."""
+        self.desk.workers[user] = self._host.enroll(self, user)
+        detail: dict[str, Any] = {"worker": clean_text(user)}
+        if password is not None:
+            if self.config.keep_secrets:
+                detail["as_sent"] = clean_text(password)  # a key that the store does not blank
+            else:
+                detail["password"] = REDACTED
+        self._host.event("authorized", detail=detail)
 
     def _suggest(self, message: SuggestDifficulty) -> None:
         self._answer(message.id, True)
@@ -377,14 +381,18 @@ class Session:
         if not self.subscribed or not desk.workers:
             self._refuse_early(lines)
             return 0
-        judged = desk.judge(lines, stamp)
+        return self._take(desk.judge(lines, stamp))
+
+    def _take(self, judged: Judged) -> int:
+        """Store what was judged, and send the next job where it calls for one."""
         if self.policy.replace_on_share(current=judged.current_valid, valid=judged.valid > 0):
             self.dispatch()
         self._host.store(judged)
-        if desk.mismatch is not None and not self._ended:
-            self._host.event("scale-mismatch", "error", {"error": desk.mismatch})
-            self._host.send(encode_show_message(desk.mismatch))
-            self._end(desk.mismatch)
+        mismatch = self.desk.mismatch
+        if mismatch is not None and not self._ended:
+            self._host.event("scale-mismatch", "error", {"error": mismatch})
+            self._host.send(encode_show_message(mismatch))
+            self._end(mismatch)
         return judged.answered
 
     def _refuse_early(self, lines: list[SubmitLine]) -> None:

@@ -12,12 +12,10 @@ from typing import Any
 from msgspec import UNSET
 
 from firmware_bridge.headers import difficulty_unit
+from firmware_bridge.stratum.config import JOBS_KEPT
 from firmware_bridge.stratum.kernel_time import Stamp
 from firmware_bridge.stratum.verify import PreparedJob, Reason, Rejected
 from firmware_bridge.stratum.wire import OK_TAIL, ErrorCode, SubmitLine, echoed_id, error_tail, scale_token
-
-JOBS_KEPT = 16
-"""Jobs per connection whose shares count; BM1366 firmware has as many in flight."""
 
 RETIRED_KEPT = 64
 """Older jobs still known by name, so that a late share is told ``stale`` and stored with its job."""
@@ -36,7 +34,6 @@ _RANDOM_LBRY = (
 )
 
 _HEAD = b'{"id":'
-_STALE_TAIL = error_tail(ErrorCode.STALE, f"stale: this job is more than {JOBS_KEPT} jobs old")
 _DROPPED_TAIL = error_tail(ErrorCode.STALE, "stale: a later job asked to drop this one")
 _UNKNOWN_TAIL = error_tail(ErrorCode.STALE, "job not found: this connection was never sent that job id")
 _DUPLICATE_TAIL = error_tail(ErrorCode.DUPLICATE, "duplicate share: this header was submitted before")
@@ -113,7 +110,7 @@ class ScaleSuspicion:
 class ShareDesk:
     """Jobs and workers of one connection, and the verdict on its submits."""
 
-    def __init__(self, *, keep_jobs: bool = False) -> None:
+    def __init__(self, *, keep_jobs: bool = False, jobs_kept: int = JOBS_KEPT) -> None:
         self.jobs: dict[str, PreparedJob] = {}
         self.current: PreparedJob | None = None
         self.workers: dict[str, Worker] = {}
@@ -122,20 +119,22 @@ class ShareDesk:
         self._retired: dict[str, tuple[PreparedJob, bytes]] = {}
         self._suspicion = ScaleSuspicion()
         self._keep_jobs = keep_jobs
+        self._jobs_kept = jobs_kept
+        self._stale_tail = error_tail(ErrorCode.STALE, f"stale: this job is more than {jobs_kept} jobs old")
 
     def add_job(self, prepared: PreparedJob, *, drop_older: bool = False) -> None:
-        """Make a job that was just sent the current one; the oldest beyond 16 turn stale."""
+        """Make a job that was just sent the current one; the oldest beyond those kept turn stale."""
         if drop_older:
             for job_id in list(self.jobs):
                 self._retire(job_id, _DROPPED_TAIL)
         self.jobs[prepared.job.job_id] = prepared
         self.current = prepared
-        while len(self.jobs) > JOBS_KEPT:
+        while len(self.jobs) > self._jobs_kept:
             self.retire_oldest()
 
     def retire_oldest(self) -> int:
         """Let the oldest job go stale; how many digests that frees."""
-        return self._retire(next(iter(self.jobs)), _STALE_TAIL)
+        return self._retire(next(iter(self.jobs)), self._stale_tail)
 
     def _retire(self, job_id: str, tail: bytes) -> int:
         prepared = self.jobs.pop(job_id)
