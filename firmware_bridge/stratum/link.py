@@ -110,6 +110,7 @@ class Link:
         self._heard_ns = 0
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._finished: Callable[[], None] | None = None
 
     @property
     def pool(self) -> Upstream:
@@ -120,13 +121,29 @@ class Link:
         """Connect, and go on connecting."""
         self._task = self._loop.create_task(self._run())
 
+    def finish(self, patience_s: float, closed: Callable[[], None]) -> None:
+        """Hang up for good once every request is answered, at the latest after so many seconds.
+
+        Args:
+            patience_s: how long answers may take.
+            closed: called then, once.
+        """
+        self._finished = closed
+        if self._closed or self.session is None or not self.session.waiting:
+            self.close()
+        else:
+            self._loop.call_later(patience_s, self.close)
+
     def close(self) -> None:
-        """Hang up for good."""
+        """Hang up for good. May be called again."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
         self._hang_up("the miner left")
         self._down("the miner left")
+        finished, self._finished = self._finished, None
+        if finished is not None:
+            finished()
 
     # ---- what the session says ---------------------------------------------------------------------------------------
 
@@ -245,6 +262,8 @@ class Link:
         if session is not None:
             session.end()
             self._host.link_down(reason)
+            if self._finished is not None:
+                self.close()
 
     def _hang_up(self, reason: str) -> None:
         wire, self._wire = self._wire, None
@@ -283,6 +302,8 @@ class Link:
         if wire is self._wire:
             self._heard_ns = self._clock.monotonic_ns()
             self._guard(lambda session: session.receive(data))
+            if self._finished is not None and self.session is not None and not self.session.waiting:
+                self.close()
 
     def lost(self, wire: _Wire, reason: str) -> None:
         """The pool hung up, or we did."""

@@ -75,14 +75,21 @@ class ProxyConnection(Connection):
             super().sweep(now)
 
     def _closed(self, reason: str) -> None:
-        self.end_link()
+        self.session.leave()
+        self._bridge.lingering[self] = None
+        self.link.finish(LAST_ANSWERS_S, self._link_over)
         super()._closed(reason)
+
+    def _link_over(self) -> None:
+        """Nothing more is heard of this miner's shares: what waited for a pool is never sent."""
+        self._bridge.lingering.pop(self, None)
+        if isinstance(self.session, VbmSession):
+            self.session.give_up()
 
     def end_link(self) -> None:
         """Leave the pool; what becomes of shares on their way is written down."""
+        self.link.finish(0.0, self._link_over)
         self.link.close()
-        if isinstance(self.session, VbmSession):
-            self.session.closed()
 
     # ---- ProxyHost -----------------------------------------------------------------------------------------------
 
@@ -135,6 +142,9 @@ class Proxy(Bridge):
         self.stats = ProxyStats()
         self.preference = Preference()
         self.link_rng = rng
+        self.lingering: dict[
+            ProxyConnection, None
+        ] = {}  # miners that left before the pool answered all their shares
 
     async def start(self) -> tuple[str, int]:
         """As :meth:`Bridge.start`; pools are looked for when miners come."""
@@ -148,14 +158,14 @@ class Proxy(Bridge):
         """Take nothing more, wait a moment for the pool's last answers, then stop as a bridge does."""
         self.request_stop(reason)
         if self._door is not None:
-            mine = self._mine()
+            mine = [*self._mine(), *self.lingering]
             for connection in mine:
                 connection.quiet()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_ANSWERS_S):
                     while any(c.link.session is not None and c.link.session.waiting for c in mine):  # noqa: ASYNC110
                         await asyncio.sleep(0.01)
-            for connection in self._mine():
+            for connection in [*self._mine(), *self.lingering]:
                 connection.quiet()
                 connection.end_link()
         await super().stop(reason)

@@ -196,8 +196,8 @@ class VbmSession(ProxySession):
             else:  # another worker of this connection, whom the pool has not taken in yet
                 self._held.append(held)
 
-    def closed(self) -> None:
-        """The miner is gone: what still waits is never sent."""
+    def give_up(self) -> None:
+        """What still waits is never sent."""
         self._give_up(NO_POOL)
 
     def _give_up(self, reason: str) -> None:

@@ -194,9 +194,9 @@ class ProxySession(Session):
             self._forward(wish, self.upstream)
 
     def _forward(self, wish: Wish, upstream: UpstreamSession) -> None:
-        def ask(method: str, params: list[Any], answered: Any) -> None:
+        def ask(method: str, params: list[Any], answered: Any, *, owed: bool = True) -> None:
             wish.sent_ns = self._clock.monotonic_ns()
-            wish.number = upstream.request(method, params, partial(answered, wish, upstream))
+            wish.number = upstream.request(method, params, partial(answered, wish, upstream), owed=owed)
 
         match wish.message:
             case Subscribe():
@@ -207,7 +207,7 @@ class ProxySession(Session):
             case Configure(extensions=extensions, options=options):
                 if self._mask_asked is not None:
                     options = {**options, "version-rolling.mask": f"{self._mask_asked:08x}"}
-                ask("mining.configure", [extensions, options], self._configured)
+                ask("mining.configure", [extensions, options], self._configured, owed=False)
             case Authorize() as message:
                 user, password = self._credentials(message)
                 if user in self._authorized:  # several workers of the miner are one at the pool
@@ -215,9 +215,9 @@ class ProxySession(Session):
                 else:
                     ask("mining.authorize", [user, password], self._admitted)
             case SuggestDifficulty(difficulty=difficulty):
-                ask("mining.suggest_difficulty", [wire.plain_number(difficulty)], self._ignored)
+                ask("mining.suggest_difficulty", [wire.plain_number(difficulty)], self._ignored, owed=False)
             case ExtranonceSubscribe():
-                ask("mining.extranonce.subscribe", [], self._ignored)
+                ask("mining.extranonce.subscribe", [], self._ignored, owed=False)
 
     def _ignored(
         self, wish: Wish, upstream: UpstreamSession, response: wire.Response | None, ns: int
@@ -449,6 +449,11 @@ class ProxySession(Session):
             if secret is not None and len(secret) >= SECRET_LENGTH and not self.config.keep_secrets:
                 text = text.replace(secret, HIDDEN)
         return text
+
+    def leave(self) -> None:
+        """The miner is gone: it gets nothing more, but answers to its shares are still noted."""
+        self._ended = True
+        self.intake.close()
 
     # ---- what the link and the pool say ------------------------------------------------------------------------------
 

@@ -82,21 +82,27 @@ class UpstreamSession:
         self.errors = 0
         self._host, self._send, self._clock = host, send, clock
         self._lines = LineSplitter(UPSTREAM_LINE_LIMIT)
-        self._asked: dict[int, tuple[Answered, int]] = {}
+        self._asked: dict[int, tuple[Answered, int, bool]] = {}
         self._next_id = 1
         self._ended = False
 
     # ---- asking ------------------------------------------------------------------------------------------------------
 
-    def request(self, method: str, params: list[Any], answered: Answered) -> int:
+    def request(self, method: str, params: list[Any], answered: Answered, *, owed: bool = True) -> int:
         """Send a request; ``answered`` is called exactly once, with the answer or with None.
+
+        Args:
+            method: its name.
+            params: its parameters.
+            answered: takes the answer.
+            owed: whether a pool has to answer; some say nothing to what they do not know.
 
         Returns:
             Its id, for :meth:`abandon`.
         """
         number = self._next_id
         self._next_id += 1
-        self._asked[number] = (answered, self._clock.monotonic_ns())
+        self._asked[number] = (answered, self._clock.monotonic_ns(), owed)
         self._send(wire.encode_request(number, method, params))
         return number
 
@@ -106,20 +112,20 @@ class UpstreamSession:
 
     @property
     def waiting(self) -> int:
-        """Requests without an answer."""
-        return len(self._asked)
+        """Requests whose answer is owed."""
+        return sum(owed for _, _, owed in self._asked.values())
 
     @property
     def unanswered_since_ns(self) -> int | None:
-        """When the oldest request that waits for its answer was sent (monotonic), None where none waits."""
-        return next((sent for _, sent in self._asked.values()), None)
+        """When the oldest request whose answer is owed was sent (monotonic), None where there is none."""
+        return next((sent for _, sent, owed in self._asked.values() if owed), None)
 
     def end(self) -> None:
         """The conversation is over: whoever waits is told so. May be called again."""
         self._ended = True
         waiting, self._asked = self._asked, {}
         now = self._clock.monotonic_ns()
-        for answered, sent in waiting.values():
+        for answered, sent, _ in waiting.values():
             answered(None, now - sent)
 
     # ---- hearing -----------------------------------------------------------------------------------------------------
@@ -165,7 +171,7 @@ class UpstreamSession:
                 self._host.upstream_event("upstream-error", "warning", {"error": error_of(message)[1]})
                 return
             raise WireError("an answer to no request")
-        answered, sent = asked
+        answered, sent, _ = asked
         answered(message, self._clock.monotonic_ns() - sent)
 
     def _called(self, message: wire.ServerCall) -> None:
