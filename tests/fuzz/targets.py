@@ -13,6 +13,7 @@ from tests.fuzz.devices_axeos import AXEOS
 from tests.fuzz.devices_s9 import DEVICES_S9
 from tests.fuzz.files import FILES
 from tests.fuzz.lbry import LBRY
+from tests.fuzz.mqtt import MQTT
 from tests.fuzz.recorder import RECORDER
 from tests.fuzz.serial import SERIAL
 from tests.fuzz.sessions import CONVERSATIONS, check_conversation
@@ -159,5 +160,8 @@ TARGETS = [
     *(Target(name, corpus(), check, weight) for name, corpus, check, weight in AXEOS),
     *(Target(name, corpus(), check, weight=0.02) for name, corpus, check in FILES),
     *(Target(name, corpus, check) for name, corpus, check in SERIAL),
-    *(Target(name, corpus, check, weight) for name, corpus, check, weight in (*DEVICES_S9, *LBRY, *RECORDER)),
+    *(
+        Target(name, corpus, check, weight)
+        for name, corpus, check, weight in (*DEVICES_S9, *LBRY, *RECORDER, *MQTT)
+    ),
 ]
