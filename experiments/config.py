@@ -11,6 +11,10 @@
     [runs.merge]
     json = true
 
+    [[sensors]]                    # sensors of asiclab bridge, one table each; see docs/mqtt.md
+    topic = "room/temperature"
+    column = "ambient_c"
+
 The command line wins over the file, the file wins over the built-in default. A key that no command knows is an error
 that names the file and the line.
 """
@@ -27,6 +31,7 @@ from typing import Any
 from firmware_bridge.errors import UserError
 
 FILE_NAME = "lab.toml"
+SENSORS = "sensors"
 SQLITE_PREFIX = "sqlite:///"
 
 Options = Mapping[str, str]
@@ -107,6 +112,8 @@ def check(config: LabConfig, commands: Mapping[str, Options]) -> None:
     for key, value in config.values.items():
         if isinstance(value, dict):
             _check_table(config, key, value, commands)
+        elif key == SENSORS and isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+            continue  # what stands in them is looked at by the command that uses them
         elif _dashed(key) not in everywhere:
             raise UserError(f"{config.place('', key)}: no command has an option {key!r}")
 
@@ -125,6 +132,17 @@ def _check_table(
         elif _dashed(key) not in commands.get(name, {}):
             known = ", ".join(sorted(commands.get(name, {}))) or "none"
             raise UserError(f"{config.place(name, key)}: unknown key {key!r} in [{name}]; known: {known}")
+
+
+def sensor_tables(config: LabConfig | None) -> list[tuple[dict[str, Any], str]]:
+    """The ``[[sensors]]`` of a file, each with its ``file:line``."""
+    if config is None:
+        return []
+    header = re.compile(rf"\s*\[\[\s*{SENSORS}\s*\]\]")
+    lines = [number for number, line in enumerate(config.text.splitlines(), 1) if header.match(line)]
+    tables = config.values.get(SENSORS, [])
+    places = [f"{config.path}:{line}" for line in lines] if len(lines) == len(tables) else []
+    return [(table, places[i] if places else str(config.path)) for i, table in enumerate(tables)]
 
 
 def options_for(config: LabConfig, command: str, options: Options) -> dict[str, tuple[Any, str]]:

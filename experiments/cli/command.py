@@ -99,6 +99,7 @@ def _from_file(command: Any, ctx: Any, args: list[str]) -> dict[str, tuple[Any, 
     if config is None:
         return {}
     lab_config.check(config, _registry(ctx.find_root().command))
+    ctx.meta["asiclab.config"] = config
     return lab_config.options_for(config, command_name(ctx), _settable(command))
 
 

@@ -177,6 +177,41 @@ class SettingsJournal(OriginalSettings):
             os.close(handle)
 
 
+class RunSettings(OriginalSettings):
+    """Remembers for one run what its devices were set to when it began, and lets the journal know until the end.
+
+    A run brings back what it found, not what somebody remembered before it: settings that ``asiclab devices set`` made
+    are the user's wish. After ``kill -9`` the journal holds both.
+
+    Args:
+        journal: what survives this process.
+    """
+
+    def __init__(self, journal: OriginalSettings) -> None:
+        super().__init__()
+        self._journal = journal
+        self._before: dict[str, OperatingPoint | None] = {}
+
+    def keep(self, address: str, point: OperatingPoint) -> None:
+        """Remember a point, durably: together with what the journal had of this device before the run."""
+        if address not in self._before:
+            self._before[address] = self._journal.get(address)
+        before = self._before[address] or OperatingPoint()
+        merged = {s.value: v for s, v in {**point.given(), **before.given()}.items()}
+        self._journal.keep(address, OperatingPoint(**merged))  # type: ignore[arg-type]
+        super().keep(address, point)
+
+    def forget(self, address: str) -> None:
+        """Note that a device is as the run found it; the journal holds again what it held before."""
+        super().forget(address)
+        if address in self._before:
+            before = self._before.pop(address)
+            if before is None:
+                self._journal.forget(address)
+            else:
+                self._journal.keep(address, before)
+
+
 def _is_number(value: Any) -> bool:
     return (
         isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from firmware_bridge.errors import LimitError
 
@@ -129,6 +129,15 @@ class Reading:
         return abs(self.value - asked) <= self.tolerance
 
 
+class Change(NamedTuple):
+    """What became of one setting, as texts; None is not known."""
+
+    setting: str
+    previous: str | None
+    requested: str
+    measured: str | None
+
+
 @dataclass(frozen=True)
 class Applied:
     """What became of a change of settings.
@@ -163,6 +172,18 @@ class Applied:
             verdicts[setting] = verdict
         return verdicts
 
+    def changes(self) -> list[Change]:
+        """Per setting asked for what the trace keeps."""
+        before, rows = self.before.given(), []
+        for setting, asked in self.asked.given().items():
+            reading = self.measured.get(setting)
+            measured = None if reading is None or reading.value is None else _text(reading.value)
+            previous = before.get(setting)
+            rows.append(
+                Change(str(setting), None if previous is None else _text(previous), _text(asked), measured)
+            )
+        return rows
+
     @property
     def in_force(self) -> bool:
         """Whether every setting asked for was measured in force: only then may an experiment count on it."""
@@ -183,6 +204,10 @@ class Applied:
             "in_force": self.in_force,
             "restarted": self.restarted,
         }
+
+
+def _text(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.12g}"
 
 
 class OriginalSettings:

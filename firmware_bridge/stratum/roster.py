@@ -70,6 +70,11 @@ class Roster:
         """Name of a miner as stored."""
         return self._names.get(number, f"miner {number}")
 
+    def number(self, name: str) -> int | None:
+        """Newest miner of that name, one that is connected before one that has left; None where there is none."""
+        found = [number for number, known in self._names.items() if known == name]
+        return max(found, key=lambda number: (number in self._here, number), default=None)
+
     def enroll(self, session: Session, address: str, user: str, wall_ns: int) -> Worker:
         """Number a worker and write its row, or bring the row of one that came back up to date.
 

@@ -338,6 +338,10 @@ class Bridge:
         places = ((c.miner, c.address.rpartition(":")[0].strip("[]")) for c in self._connections)
         return sorted({number for number, place in places if number is not None and place == host})
 
+    def miner_named(self, name: str) -> int | None:
+        """Number of the newest miner of that name, or None."""
+        return self._roster.number(name)
+
     async def attach(self, source: Companion) -> None:
         """Let something take part in the run, which has started; it is stopped with the bridge.
 

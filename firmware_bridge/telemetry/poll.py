@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from firmware_bridge.devices.device import Device, Sleep
 from firmware_bridge.devices.journal import without_secrets
+from firmware_bridge.devices.settings import Applied
 from firmware_bridge.devices.telemetry import Telemetry
 from firmware_bridge.errors import DeviceError, LabError, TraceError
 from firmware_bridge.trace.schema import MinerRow
@@ -63,10 +64,19 @@ class DevicePoller:
         with contextlib.suppress(TraceError):
             self._flush(last=True)
         try:
-            await self.device.restore()
+            self.changed(await self.device.restore(), "end of the run")
         except LabError as error:
             self._event("not-restored", "error", {"error": str(error)})
         await self.device.aclose()
+
+    def changed(self, applied: Applied | None, reason: str) -> None:
+        """Store what became of a change of settings; None is no change."""
+        if applied is None or self._bridge is None:
+            return
+        with contextlib.suppress(TraceError):
+            for change in applied.changes():
+                wall_ns = self._bridge.clock.wall_ns()
+                self._bridge.run.setting(miner=self.miner, wall_ns=wall_ns, reason=reason, **change._asdict())
 
     async def _run(self) -> None:
         pause_s = self.period_s

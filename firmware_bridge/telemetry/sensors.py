@@ -300,6 +300,16 @@ class SensorDesk:
         self.refused[key] = self.refused.get(key, 0) + 1
         return Refusal(sensor, reason, seen)
 
+    def without_miner(self, topic: str, reading: SensorReading) -> list[Refusal]:
+        """Take a reading back whose miner is not in the run."""
+        self.taken[reading.name] -= 1
+        return [
+            self.refuse(sensor, Reason.NO_MINER, reading.miner or "")
+            for sensor in self.sensors
+            if (sensor.topic, sensor.miner, sensor.name) == (topic, reading.miner, reading.name)
+            and sensor.column in reading.values
+        ]
+
     def is_first(self, refusal: Refusal) -> bool:
         """Whether this is the first of its kind, so that it is worth an event of its own."""
         return self.refused.get((refusal.sensor.name, refusal.sensor.column, refusal.reason)) == 1
