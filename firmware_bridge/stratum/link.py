@@ -269,6 +269,8 @@ class Link:
         wire, self._wire = self._wire, None
         if wire is not None and wire.transport is not None:
             wire.transport.close()  # what was written still goes out
+        if self.session is not None:
+            self.session.hears = False
         if self._over is not None and not self._over.done():
             self._over.set_result(reason)
 

@@ -163,7 +163,7 @@ class ProxySession(Session):
         self._wishes: list[Wish] = []
         self._space: Space | None = None
         self._told: tuple[str, int] | None = None  # extranonces that the miner knows
-        self._last_place: tuple[str, str, int] | None = None
+        self._last_place: tuple[str, int] | None = None
         self._resume: tuple[str, str] | None = None
         self._era = 0
         self._mask_asked: int | None = None
@@ -260,12 +260,11 @@ class ProxySession(Session):
             self._end(f"another pool, which does not confirm the difficulty {scale_token(self.scale)}")
             return
         self.scale = upstream.scale = scale
-        if upstream.session_id is not None:
-            self._resume = (self.pool.label, upstream.session_id)
-        place = (self.pool.label, upstream.extranonce1, upstream.extranonce2_size)
-        if place != self._last_place:
+        resume = None if upstream.session_id is None else (self.pool.label, upstream.session_id)
+        place = (upstream.extranonce1, upstream.extranonce2_size)
+        if resume is None or (resume, place) != (self._resume, self._last_place):
             self._new_era()
-        self._last_place = place
+        self._resume, self._last_place = resume, place
         self._take_extranonces(upstream)
         self.subscribed = True
         for id in self._waiting(wish):
@@ -494,7 +493,7 @@ class ProxySession(Session):
         """Counts from the pool's next job on."""
         if self.upstream is not None:
             self._take_extranonces(self.upstream)
-            self._last_place = (self.pool.label, extranonce1, size)
+            self._last_place = (extranonce1, size)
 
     def upstream_mask(self, mask: int) -> None:
         """Counts at once."""

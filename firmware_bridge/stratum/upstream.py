@@ -84,7 +84,7 @@ class UpstreamSession:
         self._lines = LineSplitter(UPSTREAM_LINE_LIMIT)
         self._asked: dict[int, tuple[Answered, int, bool]] = {}
         self._next_id = 1
-        self._ended = False
+        self.hears = True  # False once the link is given up
 
     # ---- asking ------------------------------------------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ class UpstreamSession:
 
     def end(self) -> None:
         """The conversation is over: whoever waits is told so. May be called again."""
-        self._ended = True
+        self.hears = False
         waiting, self._asked = self._asked, {}
         now = self._clock.monotonic_ns()
         for answered, sent, _ in waiting.values():
@@ -137,7 +137,7 @@ class UpstreamSession:
             ProtocolError: if the conversation cannot go on.
         """
         for line in self._lines.feed(data).split(b"\n"):
-            if self._ended:
+            if not self.hears:
                 return
             if not line or line.isspace():
                 continue

@@ -12,7 +12,7 @@ import numpy as np
 
 from firmware_bridge.stratum.proxy import Proxy, ProxyConfig, Upstream
 from firmware_bridge.trace.writer import TraceWriter
-from tests.stratum.bridge_kit import db_url
+from tests.stratum.bridge_kit import PATIENCE_S, RawMiner, db_url
 from tests.stratum.strict_pool import StrictPool
 
 
@@ -30,3 +30,37 @@ async def running_proxy(
         yield proxy, port
     finally:
         await proxy.stop()
+
+
+class Client(RawMiner):
+    """A raw miner that submits an extranonce2 of the size it was told."""
+
+    size = 4
+
+    async def answer(self, id: Any) -> dict[str, Any]:
+        message = await super().answer(id)
+        if isinstance(message["result"], list) and len(message["result"]) == 3:
+            self.extranonce1, self.size = message["result"][1:]
+        return message
+
+    async def read(self, timeout: float = PATIENCE_S) -> dict[str, Any]:
+        message = await super().read(timeout)
+        if message.get("method") == "mining.set_extranonce":
+            self.extranonce1, self.size = message["params"]
+        return message
+
+    def share(self, nonce: int, **options: Any) -> list[Any]:
+        return super().share(nonce, **{"extranonce2": "00" * self.size, **options})
+
+    def told(self, method: str) -> list[list[Any]]:
+        """Parameters of each notification of this kind so far."""
+        return [message["params"] for message in self.lines if message.get("method") == method]
+
+    async def until(self, method: str, count: int = 1) -> None:
+        """Read until there were so many of them."""
+        while len(self.told(method)) < count:
+            await self.read()
+
+    async def until_jobs(self, count: int) -> None:
+        while len(self.jobs) < count:
+            await self.read()

@@ -52,6 +52,8 @@ class Seat:
     jobs: dict[str, tuple[list[Any], str, int, float]] = field(default_factory=dict)
     seen: set[tuple[str, ...]] = field(default_factory=set)
     sent: int = 0
+    session: str = ""
+    resumed: bool = False
 
     def say(self, message: dict[str, Any]) -> None:
         if not self.writer.is_closing():
@@ -101,6 +103,7 @@ class StrictPool:
     refuse: str | None = None  # users are not authorised, for this reason
     knows_configure: bool = True
     fixed_extranonce1: str | None = None
+    resumes: bool = False  # a session that is named again goes on, with its jobs
     delay_s: float = 0.0  # before each answer
     deaf: bool = False  # shares are never answered
     tag: int = 0xA0
@@ -141,7 +144,7 @@ class StrictPool:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = next(self._numbers)
         extranonce1 = self.fixed_extranonce1 or f"{self.tag:02x}{number:06x}"
-        seat = Seat(self, writer, extranonce1, self.size, number)
+        seat = Seat(self, writer, extranonce1, self.size, number, session=f"session{number}")
         self.seats.append(seat)
         self.here.append(seat)
         try:
@@ -167,7 +170,15 @@ class StrictPool:
         match method:
             case "mining.subscribe":
                 seat.agent, seat.subscribed = params[0] if params else None, True
-                named = [["mining.set_difficulty", f"d{seat.number}"], ["mining.notify", f"n{seat.number}"]]
+                known = [s for s in self.seats if s.session in params[1:]] if self.resumes else []
+                if known:
+                    seat.session, seat.extranonce1, seat.size = (
+                        known[0].session,
+                        known[0].extranonce1,
+                        known[0].size,
+                    )
+                    seat.jobs, seat.seen, seat.resumed = known[0].jobs, known[0].seen, True
+                named = [["mining.set_difficulty", f"d{seat.number}"], ["mining.notify", seat.session]]
                 if self.scale != 1.0 and "scale=" in (seat.agent or ""):
                     named.append(["asiclab.scale", str(seat.agent).split()[-1]])
                 answer = result([named, seat.extranonce1, seat.size])
@@ -187,7 +198,10 @@ class StrictPool:
                     seat.users[params[0]] = params[1]
                     answer = result(True)
                     if first:
-                        after = [lambda: seat.set_difficulty(self.difficulty), lambda: seat.new_job(True)]
+                        after = [
+                            lambda: seat.set_difficulty(self.difficulty),
+                            lambda: seat.new_job(not seat.resumed),
+                        ]
             case "mining.suggest_difficulty" | "mining.extranonce.subscribe":
                 answer = result(True)
             case "mining.submit":
