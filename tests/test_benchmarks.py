@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
 from benchmarks.bench_ack import echo
+from benchmarks.bench_proxy import measure, quantile, sides
 from benchmarks.harness import Benchmark, Row, SkippedError, against_budget, paired
 from benchmarks.load import drive
 
@@ -123,3 +125,11 @@ def test_the_load_generator_counts_what_a_server_answers(clients: int, in_flight
     assert load.answered == 300 * clients
     assert load.per_second > 0
     assert (load.median_ms is not None) == (in_flight == 1)
+
+
+def test_the_sides_of_the_proxy_benchmark_answer_every_share(tmp_path: Path) -> None:
+    with sides(tmp_path, 0.0) as clients:
+        found = measure(clients, rounds=2, shares=5)
+    assert {side: len(values) for side, values in found.items()} == {"tcp relay": 10, "relay": 10, "vbm": 10}
+    assert all(values == sorted(values) and values[0] > 0 for values in found.values())
+    assert quantile([1.0, 2.0, 3.0], 0.5) == 2.0

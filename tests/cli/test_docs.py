@@ -24,6 +24,9 @@ SHORTER = {
     "asiclab bridge --host 0.0.0.0 --mode swh --difficulty 256 --shares 2500": "emulate s9 --shares 500",
     "asiclab bridge --port 0 --mode swh --difficulty 256 --seconds 2 --json": "bridge --port 0 --seconds 0.2 --json",
     "asiclab emulate s9 --pool 127.0.0.1:3333 --seconds 60": "emulate --help",
+    "asiclab bridge --port 3333 --difficulty 256 --db sqlite:///pool.db --seconds 60": "bridge --port 0 --seconds 0.2",
+    "asiclab proxy --upstream 127.0.0.1:3333 --seconds 60": "proxy --upstream 127.0.0.1:1 --port 0 --seconds 0.2",
+    "asiclab emulate s9 --pool 127.0.0.1:3334 --scale 2^-26 --seconds 60": "emulate --help",
     "asiclab demo --out demo-out": "demo --help",
 }
 NOT_OURS = ("python3 -m venv", ".venv/bin/pip", ". .venv/bin/activate", "make ")
@@ -38,6 +41,7 @@ NEEDS_A_DEVICE = (
     "asiclab bridge --serial",
     "asiclab bridge --device",
     "asiclab bridge --record",
+    "asiclab proxy --host",
 )
 """What waits for a miner or takes its ports: the command and its options have to exist."""
 

@@ -17,6 +17,7 @@ from tests.fuzz.mqtt import MQTT
 from tests.fuzz.recorder import RECORDER
 from tests.fuzz.serial import SERIAL
 from tests.fuzz.sessions import CONVERSATIONS, check_conversation
+from tests.fuzz.upstream import UPSTREAM
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,6 @@ TARGETS = [
     *(Target(name, corpus, check) for name, corpus, check in SERIAL),
     *(
         Target(name, corpus, check, weight)
-        for name, corpus, check, weight in (*DEVICES_S9, *LBRY, *RECORDER, *MQTT)
+        for name, corpus, check, weight in (*DEVICES_S9, *LBRY, *RECORDER, *MQTT, *UPSTREAM)
     ),
 ]
