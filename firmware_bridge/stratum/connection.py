@@ -115,11 +115,15 @@ class Connection:
         if stalled is not None and self._bridge.clock.monotonic_ns() - stalled > config.write_timeout_s * 1e9:
             transport.abort(f"the client did not read for {config.write_timeout_s:g} s")
         elif not self.session.started and now - self.opened > config.handshake_timeout_s:
-            self.drop(f"no mining.subscribe and mining.authorize within {config.handshake_timeout_s:g} s")
+            self.drop(self._late(f"within {config.handshake_timeout_s:g} s"))
         elif self._line_since is not None and now - self._line_since > config.line_timeout_s:
             self.drop(f"a line was not finished within {config.line_timeout_s:g} s")
         elif self.session.started and now - self._sent > KEEP_ALIVE_S:
             self.session.keep_alive()
+
+    def _late(self, within: str) -> str:
+        """Why a handshake was not finished in time."""
+        return f"no mining.subscribe and mining.authorize {within}"
 
     def quiet(self) -> None:
         """Take nothing more from this miner and send it no more work."""

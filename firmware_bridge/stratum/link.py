@@ -40,14 +40,33 @@ class LinkHost(UpstreamHost, Protocol):
 
 
 class Preference:
-    """Which pool newcomers start with: the last one that took a miner in; shared by all links.
+    """Which pool newcomers start with; shared by all links.
+
+    It is the last one that took a miner in, or the next where one failed too often. A miner may lose its patience with
+    us before that: what its link has learnt by then is not forgotten with it.
 
     Attributes:
         index: of the pool in the order of preference.
+        failures: most failed attempts in a row of any link there.
     """
 
     def __init__(self) -> None:
         self.index = 0
+        self.failures = 0
+
+    def failed(self, index: int, failures: int) -> None:
+        """A link has failed so many times in a row at a pool."""
+        if index == self.index:
+            self.failures = max(self.failures, failures)
+
+    def given_up(self, index: int, following: int) -> None:
+        """A link has given a pool up for the one that follows."""
+        if index == self.index:
+            self.index, self.failures = following, 0
+
+    def well(self, index: int) -> None:
+        """A pool took a miner in."""
+        self.index, self.failures = index, 0
 
 
 class _Wire(asyncio.Protocol):
@@ -102,7 +121,7 @@ class Link:
         self._wire: _Wire | None = None
         self._planned = False  # the connection ends because we want it to
         self._over: asyncio.Future[str] | None = None
-        self._failures = 0  # in a row, at this pool
+        self._failures = preference.failures  # in a row, at this pool
         self._attempts = 0  # in a row, at any
         self._taken_in = False
         self._refusals = 0  # pools that refused this miner, in a row
@@ -118,8 +137,9 @@ class Link:
         return self._config.upstreams[self.index]
 
     def start(self) -> None:
-        """Connect, and go on connecting."""
-        self._task = self._loop.create_task(self._run())
+        """Connect, and go on connecting. May be called again."""
+        if self._task is None and not self._closed:
+            self._task = self._loop.create_task(self._run())
 
     def finish(self, patience_s: float, closed: Callable[[], None]) -> None:
         """Hang up for good once every request is answered, at the latest after so many seconds.
@@ -151,7 +171,7 @@ class Link:
         """The pool took the miner in."""
         self._refusals = 0
         self._taken_in = True
-        self._preference.index = self.index
+        self._preference.well(self.index)
 
     def refused(self, reason: str) -> bool:
         """The pool refused the miner: whether another pool is tried now; False where every pool has refused it."""
@@ -237,8 +257,11 @@ class Link:
                 self._failures = self._attempts = 0
         if not self._planned:
             self._event("upstream-lost", "warning", {"error": reason, "attempt": self._failures})
+            self._preference.failed(self.index, self._failures)
         if self._failures >= self._config.retries and len(self._config.upstreams) > 1:
+            before = self.index
             self._next_pool()
+            self._preference.given_up(before, self.index)
 
     def _begin(self, pool: Upstream, wire: _Wire) -> None:
         self._wire, self._over = wire, self._loop.create_future()

@@ -55,11 +55,6 @@ class ProxyConnection(Connection):
         kind = RelaySession if proxy.proxy_config.mode == "relay" else VbmSession
         return kind(proxy.proxy_config, self, proxy.clock, proxy.factory, proxy.policy)
 
-    def start(self) -> None:
-        """Begin to read, and to look for a pool."""
-        super().start()
-        self.link.start()
-
     def sweep(self, now: float) -> None:
         """Hold miner and pool against their deadlines."""
         self.link.sweep()
@@ -68,11 +63,13 @@ class ProxyConnection(Connection):
         since = session.without_pool_since_ns
         if session.started and since is not None and self._bridge.clock.monotonic_ns() - since > hold_s * 1e9:
             self.drop(f"no pool for {hold_s:g} s")
-        elif not session.started and session.without_pool_since_ns is not None and session.agent is not None:
-            if now - self.opened > self._bridge.config.handshake_timeout_s:
-                self.drop(f"no pool took this miner in within {self._bridge.config.handshake_timeout_s:g} s")
         else:
             super().sweep(now)
+
+    def _late(self, within: str) -> str:
+        if self.session.waits_for_pool:
+            return f"no pool took this miner in {within}"
+        return super()._late(within)
 
     def _closed(self, reason: str) -> None:
         self.session.leave()

@@ -109,7 +109,7 @@ class ProxyConfig:
     job_period_s: float = 30.0
     share_timeout_s: float = 30.0
     version_mask: int = DEFAULT_VERSION_MASK
-    connect_timeout_s: float = 10.0
+    connect_timeout_s: float = 5.0
     answer_timeout_s: float = 30.0
     silence_timeout_s: float = 300.0
     retries: int = 3

@@ -209,6 +209,10 @@ class VbmSession(ProxySession):
         super().upstream_job(job)
         self._prefetch()
 
+    def _start(self) -> None:
+        super()._start()
+        self._prefetch()
+
     def _prefetch(self) -> None:
         """Have the next job ready, so that sending it is all that a share has to wait for."""
         template = self.template

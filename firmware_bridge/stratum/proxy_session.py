@@ -82,6 +82,7 @@ class Template:
         space: how extranonce2 is shared.
         era: of the conversation; shares go to a pool only in the era of their job.
         made: jobs made of it.
+        local_id: name under which the miner knows it, where only one job is made of it.
         told: whether the trace knows that no more can be made.
     """
 
@@ -89,6 +90,7 @@ class Template:
     space: Space
     era: int
     made: int = 0
+    local_id: str | None = None
     told: bool = False
 
 
@@ -111,6 +113,9 @@ class Wish:
 
 class Uplink(Protocol):
     """What a session needs of its :class:`~firmware_bridge.stratum.link.Link`."""
+
+    def start(self) -> None:
+        """Look for a pool, if that has not begun."""
 
     def established(self) -> None:
         """The pool took the miner in."""
@@ -192,6 +197,12 @@ class ProxySession(Session):
             self._wishes.append(wish)
         if self.upstream is not None:
             self._forward(wish, self.upstream)
+        self.link.start()  # not before a miner speaks: who only connects costs a pool nothing
+
+    @property
+    def waits_for_pool(self) -> bool:
+        """Whether the miner waits for an answer that only a pool can give."""
+        return any(wish.waiting for wish in self._wishes)
 
     def _forward(self, wish: Wish, upstream: UpstreamSession) -> None:
         def ask(method: str, params: list[Any], answered: Any, *, owed: bool = True) -> None:
@@ -479,11 +490,20 @@ class ProxySession(Session):
         self.stats.upstream_jobs += 1
         if self._space is None or self._ended:
             return
-        other_era = self.template is not None and self.template.era != self._era
-        self.template = Template(job, self._space, self._era)
+        before = self.template
+        template = Template(job, self._space, self._era)
+        other_era = before is not None and before.era != self._era
+        if before is not None and _same_work(before, template):
+            # sent again: the miner gets another part of it, or knows it by its name; else it would search it twice
+            template.made, template.local_id = before.made, before.local_id
+            if template.made >= template.space.jobs and template.space.own:
+                return
+            if not template.space.own:
+                template.made = 0
+        self.template = template
         self._ahead = None
         if self.started:
-            self._send_job(self.template, clean=job.clean or other_era)
+            self._send_job(template, clean=job.clean or other_era)
 
     def upstream_difficulty(self, difficulty: float) -> None:
         """Counts from the pool's next job on; jobs made of the one before keep theirs."""
@@ -539,7 +559,10 @@ class ProxySession(Session):
 
     def _prepare(self, template: Template, clean: bool) -> tuple[ProxiedJob, bytes]:
         """The next job of a template under the terms in force, and its notify."""
-        job = template.space.job(template.job, template.made, f"{self.jobs_sent:x}")
+        job_id = template.local_id or f"{self.jobs_sent:x}"
+        if not template.space.own:
+            template.local_id = job_id
+        job = template.space.job(template.job, template.made, job_id)
         difficulty = template.job.difficulty
         if self.proxy.difficulty is not None:
             difficulty = min(difficulty, self.proxy.difficulty)
@@ -571,6 +594,9 @@ class ProxySession(Session):
         template.made += 1
         self.jobs_sent += 1
         self._host.sent_job(prepared)
+        known = self.desk.jobs.get(prepared.job.job_id)
+        if known is not None and not clean:
+            prepared.seen = known.seen
         self.desk.add_job(prepared, drop_older=clean)
         self.going_since_ns = prepared.sent_monotonic_ns
         if self.wants_work_since_ns is not None:
@@ -645,3 +671,9 @@ class ProxySession(Session):
         stats.upstream_rejected[reason] += 1
         detail |= {"code": code, "reason": reason, "text": self._safe(text)}
         self._host.entered(REJECTED, "warning", forward.miner, detail)
+
+
+def _same_work(one: Template, other: Template) -> bool:
+    """Whether two jobs of a pool differ in nothing that is hashed, nor in their name."""
+    same = replace(one.job, clean=other.job.clean, difficulty=other.job.difficulty)
+    return (same, one.space, one.era) == (other.job, other.space, other.era)

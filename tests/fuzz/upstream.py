@@ -75,6 +75,9 @@ class FakeLink:
     def __init__(self) -> None:
         self.over = False
 
+    def start(self) -> None:
+        pass
+
     def established(self) -> None:
         pass
 

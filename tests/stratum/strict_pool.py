@@ -75,6 +75,11 @@ class Seat:
         self.jobs[params[0]] = (params, self.extranonce1, self.size, self.difficulty)  # type: ignore[index]
         self.call("mining.notify", params)
 
+    def repeat_job(self, clean: bool = False) -> None:
+        """Announce the newest job again, as it was but for the flag."""
+        *_, (params, _, _, _) = self.jobs.values()
+        self.call("mining.notify", [*params[:8], clean])
+
     def set_difficulty(self, difficulty: float) -> None:
         """Counts from the next job on."""
         self.difficulty = difficulty
@@ -104,6 +109,7 @@ class StrictPool:
     knows_configure: bool = True
     fixed_extranonce1: str | None = None
     resumes: bool = False  # a session that is named again goes on, with its jobs
+    silent_on: tuple[str, ...] = ()  # methods that are never answered
     delay_s: float = 0.0  # before each answer
     deaf: bool = False  # shares are never answered
     tag: int = 0xA0
@@ -216,7 +222,7 @@ class StrictPool:
                     after = [lambda: seat.new_job(False)]
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
-        if answer is not None:
+        if answer is not None and method not in self.silent_on:
             seat.say(answer)
         for action in after:
             action()

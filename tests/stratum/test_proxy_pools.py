@@ -224,6 +224,34 @@ async def test_vbm_has_the_next_job_at_once_and_the_same_numbers_are_no_duplicat
         assert len(proxy.stats.work_ns) == 20
 
 
+@pytest.mark.parametrize("clean", [False, True])
+@pytest.mark.parametrize("size", [2, 4])
+async def test_a_job_that_a_pool_sends_again_is_not_searched_again(
+    tmp_path: Path, size: int, clean: bool
+) -> None:
+    async with (
+        StrictPool(EVERY_HASH, size=size) as pool,
+        running_proxy(tmp_path, pool, work="upstream") as (_, port),
+    ):
+        miner = await (await Client.connect(port)).ready()
+        assert (await miner.submit(5))["result"] is True
+        pool.seats[0].repeat_job(clean)
+        await miner.until_jobs(2)
+        same_name = miner.jobs[0][0] == miner.jobs[1][0]
+        assert same_name == (
+            size == 2
+        )  # nothing can be kept of 2 bytes, so the name tells a miner that it knows the job
+        assert miner.jobs[1][8] is clean
+        if not same_name:
+            assert (await miner.submit(5))["result"] is True  # another header
+        elif not clean:
+            assert (await miner.submit(5))["error"][0] == 22
+        assert (await miner.submit(6))["result"] is True
+        wanted = 2 if same_name else 3
+        await eventually(lambda: sum(pool.verdicts.values()) == wanted)
+        assert pool.verdicts == {"accepted": wanted}
+
+
 async def test_own_work_ends_with_its_numbers_and_begins_again_with_the_pools_next_job(
     tmp_path: Path,
 ) -> None:
@@ -258,6 +286,17 @@ async def test_a_local_difficulty_gives_more_shares_and_the_pool_only_those_it_w
     assert pool.verdicts["accepted"] + proxy.stats.below_upstream == 200
     assert proxy.stats.accepted_difficulty == pytest.approx(pools * pool.verdicts["accepted"])
     assert len(outcomes(tmp_path)) == 200  # each share's way is known
+
+
+async def test_who_only_connects_costs_the_pool_nothing(tmp_path: Path) -> None:
+    async with StrictPool(EVERY_HASH) as pool, running_proxy(tmp_path, pool) as (proxy, port):
+        scanner = await Client.connect(port)
+        await scanner.ask("mining.ping", [])
+        miner = await (await Client.connect(port)).ready()
+        assert len(pool.seats) == 1
+        scanner.close()
+        miner.close()
+        await eventually(lambda: not proxy._connections)
 
 
 # ---- extranonces -----------------------------------------------------------------------------------------------------
@@ -390,6 +429,55 @@ async def test_another_pool_has_its_turn_where_the_first_is_dead(tmp_path: Path,
             assert again.extranonce1.startswith("b0")
     assert len(events(tmp_path, "upstream-next")) == 1
     assert len(events(tmp_path, "upstream-lost")) == 2
+
+
+async def test_a_miner_that_gives_up_early_does_not_make_the_proxy_forget_that_a_pool_is_dead(
+    tmp_path: Path,
+) -> None:
+    async with StrictPool(EVERY_HASH) as dead, StrictPool(EVERY_HASH, tag=0xB0) as sound:
+        await dead.close()
+        async with running_proxy(tmp_path, dead, sound, retries=4) as (proxy, port):
+            for tries in range(1, 4):
+                hasty = await Client.connect(port)
+                hasty.send("mining.subscribe", ["hasty"])
+                await eventually(lambda tries=tries: proxy.preference.failures >= tries)
+                hasty.close()
+                await eventually(lambda: not proxy._connections)
+            miner = await (await Client.connect(port)).ready()
+            assert miner.extranonce1.startswith("b0")
+
+
+async def test_a_miner_is_told_that_no_pool_took_it_in(tmp_path: Path) -> None:
+    async with StrictPool(EVERY_HASH) as dead:
+        await dead.close()
+        async with running_proxy(tmp_path, dead, handshake_timeout_s=0.3) as (_, port):
+            miner = await Client.connect(port)
+            miner.send("mining.subscribe", ["test/1"])
+            await miner.until_closed()
+            silent = await Client.connect(port)
+            await silent.until_closed()
+    reasons = [event["reason"] for event in events(tmp_path, "dropped")]
+    assert reasons[0].startswith("no pool took this miner in")
+    assert reasons[1].startswith("no mining.subscribe")
+
+
+@MODES
+async def test_a_pool_that_never_answers_configure_is_gone_on_without(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firmware_bridge.stratum.proxy_session.CONFIGURE_PATIENCE_S", 0.1)
+    async with (
+        StrictPool(EVERY_HASH, silent_on=("mining.configure", "mining.suggest_difficulty")) as pool,
+        running_proxy(tmp_path, pool, mode=mode, answer_timeout_s=0.5) as (_, port),
+    ):
+        miner = await Client.connect(port)
+        granted = (await miner.ask("mining.configure", [["version-rolling"], {}]))["result"]
+        assert granted == {"version-rolling": False}
+        await miner.ask("mining.suggest_difficulty", [512])
+        await miner.ready()
+        await asyncio.sleep(2.5)  # longer than the pool may owe an answer, and two looks at that
+        assert (await miner.submit(1))["result"] is True
+        assert len(pool.seats) == 1
 
 
 @MODES
