@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, options_in_force
+from experiments.cli.mqtt_options import (
+    HomeAssistant,
+    HomeAssistantPrefix,
+    LabName,
+    Login,
+    Mqtt,
+    MqttBeyondFactory,
+    MqttCa,
+    MqttCert,
+    MqttCommandPause,
+    MqttCommands,
+    MqttKey,
+    MqttPasswordFile,
+    SensorOption,
+    inbox_config,
+)
 from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Scale, Seconds, Shares
 from experiments.cli.running import stoppable
+from experiments.config import sensor_tables
 from firmware_bridge.errors import LabError, UserError
 
 if TYPE_CHECKING:
+    from experiments.cli.attached import Attached
     from experiments.cli.running import Stop
     from firmware_bridge.stratum.config import BridgeConfig
     from firmware_bridge.stratum.server import Bridge
@@ -104,6 +122,18 @@ def bridge(
         int | None,
         typer.Option("--seed", min=0, help="Seed of the synthetic jobs; by default from the system."),
     ] = None,
+    mqtt: Mqtt = None,
+    lab: LabName = None,
+    mqtt_password_file: MqttPasswordFile = None,
+    mqtt_ca: MqttCa = None,
+    mqtt_cert: MqttCert = None,
+    mqtt_key: MqttKey = None,
+    mqtt_commands: MqttCommands = False,
+    mqtt_beyond_factory: MqttBeyondFactory = False,
+    mqtt_command_pause: MqttCommandPause = 10.0,
+    sensor: SensorOption = None,
+    home_assistant: HomeAssistant = True,
+    home_assistant_prefix: HomeAssistantPrefix = "homeassistant",
     db: Db = DEFAULT_DB,
     json: Json = False,
     config: Config = None,
@@ -116,6 +146,7 @@ def bridge(
         import asyncio
         import secrets
 
+        from experiments.cli.attached import Attached
         from firmware_bridge.stratum.config import BridgeConfig
         from firmware_bridge.trace.schema import RunRecord
 
@@ -134,11 +165,25 @@ def bridge(
             algorithm=algorithm,  # type: ignore[arg-type] # checked by the record itself
             record=record,
         )
-        attached = _Attached(tuple(serial or ()), frequency, tuple(device or ()), device_period)
-        used_seed = secrets.randbits(63) if seed is None else seed
-        run_record = RunRecord(
-            kind="live", source="bridge", seeds={"jobs": used_seed}, config={"cli": options_in_force(ctx)}
+        login = Login(mqtt, lab, mqtt_password_file, mqtt_ca, mqtt_cert, mqtt_key)
+        inbox = inbox_config(
+            login,
+            commands=mqtt_commands,
+            beyond_factory=mqtt_beyond_factory,
+            pause_s=mqtt_command_pause,
+            sensors=sensor or (),
+            sensor_tables=sensor_tables(ctx.meta.get("asiclab.config")),
+            devices=device or (),
+            home_assistant=home_assistant_prefix if home_assistant else None,
         )
+        attached = Attached(
+            tuple(serial or ()), frequency, tuple(device or ()), device_period, login.settings(), inbox
+        )
+        used_seed = secrets.randbits(63) if seed is None else seed
+        run_config: dict[str, Any] = {"cli": options_in_force(ctx)}
+        if inbox is not None and inbox.sensors:
+            run_config["sensors"] = [one.to_json() for one in inbox.sensors]
+        run_record = RunRecord(kind="live", source="bridge", seeds={"jobs": used_seed}, config=run_config)
         status = asyncio.run(
             _serve(settings, attached, db, synchronous, run_record, (seconds, shares), stop, json)
         )
@@ -153,57 +198,9 @@ def _hex(text: str, option: str) -> int:
         raise UserError(f"{option} is up to 8 hex digits, not {text!r}") from error
 
 
-@dataclass(frozen=True)
-class _Attached:
-    """What takes part in the run besides Stratum miners."""
-
-    serial: tuple[str, ...]
-    frequency_mhz: float | None
-    devices: tuple[str, ...]
-    period_s: float
-
-
-async def _attach(server: Bridge, attached: _Attached, settings: BridgeConfig) -> None:
-    """Open and start chains and pollers.
-
-    Raises:
-        LabError: if one cannot be opened; the bridge is to be stopped then.
-    """
-    from urllib.parse import parse_qs, urlsplit
-
-    from experiments.cli.options import parse_scale
-    from firmware_bridge.devices.registry import open_device
-    from firmware_bridge.telemetry.poll import DevicePoller
-
-    for number, place in enumerate(attached.serial, 1):
-        from firmware_bridge.bm13xx.miner import SerialMiner, SerialMinerConfig
-        from firmware_bridge.bm13xx.port import SerialPort
-        from firmware_bridge.devices.bm1366 import LIMITS
-        from firmware_bridge.devices.settings import OperatingPoint
-
-        parts = urlsplit(place if "://" in place else f"bm1366://{place}")
-        named = parse_qs(parts.query).get("scale", [None])[0]
-        scale = settings.scale if named is None else parse_scale(named)
-        if attached.frequency_mhz is not None:
-            LIMITS.check("bm1366", OperatingPoint(frequency_mhz=attached.frequency_mhz))
-        if settings.difficulty < 1.0:
-            raise UserError(
-                f"--difficulty {settings.difficulty:g}: a BM1366 reports from 1 on; give 1 or more with --serial"
-            )
-        tap = server.recorder(f"serial://{parts.path}") if server.recorder else None
-        name = "bm1366" if len(attached.serial) == 1 else f"bm1366.{number}"
-        config = SerialMinerConfig(
-            name, attached.frequency_mhz, settings.difficulty, 1.0 if scale is None else scale
-        )
-        await server.attach(SerialMiner(SerialPort(parts.path, tap=tap), config))
-    for url in attached.devices:
-        device = await open_device(url, taps=server.recorder, clock=server.clock)
-        await server.attach(DevicePoller(device, period_s=attached.period_s))
-
-
 async def _serve(
     settings: BridgeConfig,
-    attached: _Attached,
+    attached: Attached,
     db: str,
     synchronous: str,
     record: RunRecord,
@@ -218,6 +215,7 @@ async def _serve(
     import numpy as np
 
     from experiments.cli import output
+    from experiments.cli.attached import attach
     from firmware_bridge.stratum.server import Bridge
     from firmware_bridge.trace.reader import TraceReader
     from firmware_bridge.trace.writer import TraceWriter
@@ -230,7 +228,7 @@ async def _serve(
     begin = loop.time()
     stop.call(lambda: loop.call_soon_threadsafe(server.request_stop, f"stopped by {stop.reason}"))
     try:
-        await _attach(server, attached, settings)
+        await attach(server, attached, settings)
     except BaseException as error:
         server.request_stop(str(error), "fail")
         await server.stop()

@@ -262,7 +262,7 @@ class LbBoxFace:
                 "Accepted": self.machine.accepted if n == 0 else 0,
                 "Rejected": self.machine.rejected if n == 0 else 0,
                 "Get Failures": 0,
-                "Remote Failures": 0,
+                "Inbox Failures": 0,
                 "User": pool["user"],
                 "Stratum Active": n == 0,
             }

@@ -141,7 +141,7 @@ class S9Face:
             "Stale": 0,
             "Get Failures": 0,
             "Local Work": int(m.uptime_s * 1.25),
-            "Remote Failures": 0,
+            "Inbox Failures": 0,
             "Network Blocks": int(m.uptime_s / 600),
             "Total MH": fixed(m.hash_rate_ghs * 1e3 * m.uptime_s, 4),
             "Work Utility": fixed(m.hash_rate_ghs * 1e9 / 2**32 * 60, 2),
@@ -203,7 +203,7 @@ class S9Face:
                     "Discarded": 0,
                     "Stale": 0,
                     "Get Failures": 0,
-                    "Remote Failures": 0,
+                    "Inbox Failures": 0,
                     "User": pool.user,
                     "Last Share Time": str(timedelta(seconds=int(m.uptime_s - tally.last_s)))
                     if active

@@ -70,6 +70,10 @@ class Roster:
         """Name of a miner as stored."""
         return self._names.get(number, f"miner {number}")
 
+    def names(self) -> dict[int, str]:
+        """Number and name of every worker."""
+        return dict(self._names)
+
     def number(self, name: str) -> int | None:
         """Newest miner of that name, one that is connected before one that has left; None where there is none."""
         found = [number for number, known in self._names.items() if known == name]

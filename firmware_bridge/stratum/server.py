@@ -342,6 +342,10 @@ class Bridge:
         """Number of the newest miner of that name, or None."""
         return self._roster.number(name)
 
+    def miner_names(self) -> dict[int, str]:
+        """Number and name of every miner so far that brought shares or may."""
+        return self._roster.names()
+
     async def attach(self, source: Companion) -> None:
         """Let something take part in the run, which has started; it is stopped with the bridge.
 

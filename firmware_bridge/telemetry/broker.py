@@ -164,6 +164,14 @@ class _Core(Broker):  # type: ignore[misc] # the library is untyped
                 return
         await super().retain_message(source_session, topic_name, data, qos)
 
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        """Only to those who subscribed: the library offers a newcomer what anybody at all has subscribed to."""
+        subscribed = self.subscriptions.get(subscription[0], [])
+        if any(other.client_id == session.client_id for other, _ in subscribed):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
+
 
 class EmbeddedBroker:
     """A broker to start and stop.

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from firmware_bridge.devices.device import Device, Sleep
 from firmware_bridge.devices.journal import without_secrets
 from firmware_bridge.devices.settings import Applied
-from firmware_bridge.devices.telemetry import Telemetry
+from firmware_bridge.devices.telemetry import Identity, Telemetry
 from firmware_bridge.errors import DeviceError, LabError, TraceError
 from firmware_bridge.trace.schema import MinerRow
 
@@ -44,6 +44,10 @@ class DevicePoller:
         self.period_s = period_s
         self.readings = 0
         self.miner: int | None = None
+        self.name = without_secrets(device.address)  # which may hold the password of its page
+        self.identity: Identity | None = None
+        self.columns: set[str] = set()
+        """Of the telemetry that it has filled so far."""
         self._host = urlsplit(device.address).hostname or ""
         self._sleep = sleep
         self._waiting: list[Telemetry] = []
@@ -84,8 +88,8 @@ class DevicePoller:
         while True:
             try:
                 if not introduced:
-                    identity = await self.device.identify()
-                    self._event("device", "info", {"identity": identity.to_json()})
+                    self.identity = await self.device.identify()
+                    self._event("device", "info", {"identity": self.identity.to_json()})
                     introduced = True
                 self._take(await self.device.read_telemetry())
                 pause_s = self.period_s
@@ -117,13 +121,14 @@ class DevicePoller:
             self.miner = found[0]
             bridge.run.update_miner(self.miner, model=self.device.name)
         if self.miner is None and (last or len(self._waiting) >= PATIENCE_READINGS) and self._waiting:
-            name = without_secrets(self.device.address)  # which may hold the password of its page
-            row = MinerRow(name, None, self._host or None, self.device.name)
+            row = MinerRow(self.name, None, self._host or None, self.device.name)
             self.miner = bridge.run.miner(row)
         if self.miner is None:
             return
         for reading in self._waiting:
-            bridge.run.telemetry(reading.to_row(self.miner))
+            told = reading.to_row(self.miner)
+            self.columns |= {name for name, value in told._asdict().items() if value is not None}
+            bridge.run.telemetry(told)
             self.readings += 1
         self._waiting.clear()
 

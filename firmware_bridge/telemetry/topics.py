@@ -8,6 +8,8 @@
     asiclab/<lab>/<miner>/state               the miner's row and whether it is there, retained
     asiclab/<lab>/<miner>/telemetry|share|job|setting|event      one row each
     asiclab/<lab>/<miner>/command             what somebody asks of the miner
+    asiclab/<lab>/<miner>/answer              what became of it
+    asiclab/<lab>/<miner>/tally               counts of its shares, retained
 
 Rows that belong to no miner use ``-`` in the miner's place.
 """
@@ -31,7 +33,7 @@ ROW_LEAVES = {
 }
 """Last level of a row's topic, and the table that the row is of."""
 LEAF_OF = {table: leaf for leaf, table in ROW_LEAVES.items()}
-MINER_LEAVES = (*ROW_LEAVES, "state", "command")
+MINER_LEAVES = (*ROW_LEAVES, "state", "command", "answer", "tally")
 LAB_LEAVES = ("state", "run", "resend")
 _NUMBERED = re.compile(r"miner-([0-9]+)")
 
@@ -152,6 +154,14 @@ class Topics:
     def command(self, miner: str) -> str:
         """What somebody asks of a miner."""
         return f"{ROOT}/{self.lab}/{miner}/command"
+
+    def answer(self, miner: str) -> str:
+        """What became of a command."""
+        return f"{ROOT}/{self.lab}/{miner}/answer"
+
+    def tally(self, miner: str) -> str:
+        """Counts of a miner's shares (retained)."""
+        return f"{ROOT}/{self.lab}/{miner}/tally"
 
 
 class MinerLevels:

@@ -17,13 +17,13 @@ from firmware_bridge.emulator.s9_api import S9Face
 
 SUMMARY_KEYS = {
     "Elapsed", "GHS 5s", "GHS av", "Found Blocks", "Getworks", "Accepted", "Rejected", "Hardware Errors", "Utility",
-    "Discarded", "Stale", "Get Failures", "Local Work", "Remote Failures", "Network Blocks", "Total MH", "Work Utility",
+    "Discarded", "Stale", "Get Failures", "Local Work", "Inbox Failures", "Network Blocks", "Total MH", "Work Utility",
     "Difficulty Accepted", "Difficulty Rejected", "Difficulty Stale", "Best Share", "Device Hardware%",
     "Device Rejected%", "Pool Rejected%", "Pool Stale%", "Last getwork",
 }  # fmt: skip
 POOL_KEYS = {
     "POOL", "URL", "Status", "Priority", "Quota", "Long Poll", "Getworks", "Accepted", "Rejected", "Discarded", "Stale",
-    "Get Failures", "Remote Failures", "User", "Last Share Time", "Diff", "Diff1 Shares", "Proxy Type", "Proxy",
+    "Get Failures", "Inbox Failures", "User", "Last Share Time", "Diff", "Diff1 Shares", "Proxy Type", "Proxy",
     "Difficulty Accepted", "Difficulty Rejected", "Difficulty Stale", "Last Share Difficulty", "Has Stratum",
     "Stratum Active", "Stratum URL", "Has GBT", "Best Share", "Pool Rejected%", "Pool Stale%",
 }  # fmt: skip

@@ -326,6 +326,21 @@ async def test_a_client_that_falls_silent_is_let_go_and_its_will_is_published() 
         writer.close()
 
 
+async def test_a_newcomer_hears_nothing_that_it_has_not_asked_for() -> None:
+    async with running() as (_, port), client(port) as other:
+        await other.subscribe("#")
+        await other.publish("a", b"kept", qos=1, retain=True)
+        await other.publish("b", b"kept too", qos=1, retain=True)
+        async with client(port) as newcomer:
+            await newcomer.subscribe("b")
+            await newcomer.publish("b", b"live", qos=1)
+            found = [await next_message(newcomer) for _ in range(2)]
+    assert [(str(m.topic), m.payload, m.retain) for m in found] == [
+        ("b", b"kept too", True),
+        ("b", b"live", False),
+    ]
+
+
 async def test_retained_messages_are_bounded(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
