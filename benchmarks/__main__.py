@@ -11,7 +11,7 @@ import traceback
 
 from benchmarks.harness import Benchmark, Row, SkippedError, tell
 
-MODULES = ("ack", "ingest", "proxy", "read", "serial", "sha256d", "start", "summary", "virtual")
+MODULES = ("ack", "broker", "ingest", "proxy", "read", "serial", "sha256d", "start", "summary", "virtual")
 OURS = ("firmware_bridge", "experiments", "benchmarks")
 
 

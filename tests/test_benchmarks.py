@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks.bench_ack import echo
+from benchmarks.bench_broker import embedded, messages_per_s
 from benchmarks.bench_proxy import measure, quantile, sides
 from benchmarks.harness import Benchmark, Row, SkippedError, against_budget, paired
 from benchmarks.load import drive
@@ -133,3 +134,8 @@ def test_the_sides_of_the_proxy_benchmark_answer_every_share(tmp_path: Path) -> 
     assert {side: len(values) for side, values in found.items()} == {"tcp relay": 10, "relay": 10, "vbm": 10}
     assert all(values == sorted(values) and values[0] > 0 for values in found.values())
     assert quantile([1.0, 2.0, 3.0], 0.5) == 2.0
+
+
+async def test_messages_through_a_broker_are_counted() -> None:
+    with embedded() as port:
+        assert await messages_per_s(port, 50) > 0

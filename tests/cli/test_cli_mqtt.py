@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import select
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -13,12 +15,15 @@ from typing import Any
 import aiomqtt
 import pytest
 
+from experiments import config as lab_config
 from firmware_bridge.telemetry import passwords
-from firmware_bridge.telemetry.commands import Reason
+from firmware_bridge.telemetry.commands import Parsed, Reason, parse
+from firmware_bridge.telemetry.sensors import SensorDesk, parse_sensor, sensor_from_table
 from firmware_bridge.trace.reader import TraceReader
 from tests.devices.conftest import emulated
 
 PATIENCE_S = 90.0
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def read_line(child: Any) -> dict[str, Any]:
@@ -133,3 +138,28 @@ def test_a_broker_that_refuses_the_password_ends_the_bridge_with_a_reason_and_no
     assert json.loads(out)["refused_logins"] == 1
     for text in (result.output, err, (lab.folder / "lab.db").read_bytes().decode("latin-1")):
         assert "a-wrong-guess" not in text
+
+
+def test_the_configuration_file_of_the_documentation_is_valid(lab: Any) -> None:
+    page = (PROJECT / "docs" / "commands.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```toml\n(.*?)^```", page, flags=re.M | re.S)
+    (lab.folder / "lab.toml").write_text(text)
+    tables = lab_config.sensor_tables(lab_config.load(lab.folder / "lab.toml"))
+    sensors = SensorDesk(sensor_from_table(table, place) for table, place in tables).sensors
+    assert [(s.column, s.miner, s.path) for s in sensors] == [
+        ("ambient_c", None, ()),
+        ("input_voltage_mv", "s9-1", ("switch:0", "voltage")),
+    ]
+
+
+def test_the_commands_and_sensors_of_the_documentation_are_valid() -> None:
+    page = (PROJECT / "docs" / "commands.md").read_text(encoding="utf-8")
+    command, answer = re.findall(r"^```json\n(.*?)^```", page, flags=re.M | re.S)
+    parsed = parse(command.encode())
+    assert isinstance(parsed, Parsed)
+    assert parsed.point is not None
+    assert json.loads(answer)["id"] == parsed.id
+    shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", page, flags=re.M | re.S))
+    words = shlex.split(shell.replace("\\\n", " "))
+    given = [words[i + 1] for i, word in enumerate(words) if word == "--sensor"]
+    assert len([parse_sensor(text) for text in given]) == 3

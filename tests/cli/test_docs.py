@@ -41,6 +41,8 @@ NEEDS_A_DEVICE = (
     "asiclab bridge --serial",
     "asiclab bridge --device",
     "asiclab bridge --record",
+    "asiclab bridge --mqtt",
+    "asiclab broker",
     "asiclab proxy --host",
 )
 """What waits for a miner or takes its ports: the command and its options have to exist."""
