@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from firmware_bridge.stratum.server import Bridge
@@ -23,3 +23,11 @@ class ShareSource(Companion, Protocol):
 
     def acknowledge(self, answers: bytes, count: int) -> None:
         """Shares of this source are durable."""
+
+
+@runtime_checkable
+class Follower(Companion, Protocol):
+    """A companion that reads what the run stores, and so has work left when all the others are done."""
+
+    async def ended(self) -> None:
+        """The run's end is stored; the bridge waits for this to return."""

@@ -79,6 +79,11 @@ class Roster:
         found = [number for number, known in self._names.items() if known == name]
         return max(found, key=lambda number: (number in self._here, number), default=None)
 
+    def presence(self) -> dict[int, bool]:
+        """Whether each worker is here; may be called from any thread."""
+        here = set(self._here)
+        return {number: number in here for number in list(self._names)}
+
     def enroll(self, session: Session, address: str, user: str, wall_ns: int) -> Worker:
         """Number a worker and write its row, or bring the row of one that came back up to date.
 

@@ -20,7 +20,7 @@ import numpy as np
 from firmware_bridge.clock import Clock, SystemClock
 from firmware_bridge.errors import LabError, TraceError, UserError
 from firmware_bridge.stratum.calibrate import calibrate
-from firmware_bridge.stratum.companion import Companion, ShareSource
+from firmware_bridge.stratum.companion import Companion, Follower, ShareSource
 from firmware_bridge.stratum.config import BridgeConfig
 from firmware_bridge.stratum.connection import Connection
 from firmware_bridge.stratum.dispatch import JobPolicy, SymbolSource, policy_for
@@ -264,6 +264,12 @@ class Bridge:
             await asyncio.to_thread(self._end)
         except TraceError as error:
             self.fail(error)
+        for source in self._sources:
+            if isinstance(source, Follower):
+                try:
+                    await source.ended()
+                except LabError as error:
+                    self.fail(error)
 
     def _drain(self) -> None:
         """Everything durable and on its way to the event loop: the second flush returns after the first's callbacks."""
@@ -345,6 +351,10 @@ class Bridge:
     def miner_names(self) -> dict[int, str]:
         """Number and name of every miner so far that brought shares or may."""
         return self._roster.names()
+
+    def presence(self) -> dict[int, bool]:
+        """Which workers are here, by their number in the run; may be called from any thread."""
+        return self._roster.presence()
 
     async def attach(self, source: Companion) -> None:
         """Let something take part in the run, which has started; it is stopped with the bridge.
