@@ -19,6 +19,7 @@ from experiments.cli import (
     emulate,
     proxy,
     runs,
+    vbm,
 )
 from experiments.cli.command import EXIT_CHECK_FAILED, LabGroup, fail
 from firmware_bridge.errors import LabError
@@ -38,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for part in (demo, bridge, proxy, broker, emulate, devices, effects, data, runs, analysis, doctor):
+for part in (demo, bridge, proxy, vbm, broker, emulate, devices, effects, data, runs, analysis, doctor):
     part.register(app)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from firmware_bridge.clock import Clock
 from firmware_bridge.errors import LabError
-from firmware_bridge.stratum.config import BridgeConfig
-from firmware_bridge.stratum.dispatch import StreamPolicy
+from firmware_bridge.stratum.config import BridgeConfig, Mode
+from firmware_bridge.stratum.dispatch import policy_for
 from firmware_bridge.stratum.jobs import JobFactory
 from firmware_bridge.stratum.kernel_time import Stamp
 from firmware_bridge.stratum.session import Session
@@ -28,10 +29,26 @@ class BuiltinPool:
         rng: chance of its jobs.
         clock: for its stamps.
         difficulty: nominal share difficulty.
+        mode: ``stream``, or ``swh`` for a new job at each valid share.
+        job_period_s: seconds between jobs, in mode stream.
+
+    Attributes:
+        accepted: valid shares.
+        rejected: reason to count.
     """
 
-    def __init__(self, rng: np.random.Generator, clock: Clock, difficulty: float = 256.0) -> None:
-        self.config = BridgeConfig(port=0, difficulty=difficulty, job_period_s=JOB_PERIOD_S)
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        clock: Clock,
+        difficulty: float = 256.0,
+        *,
+        mode: Mode = "stream",
+        job_period_s: float = JOB_PERIOD_S,
+    ) -> None:
+        self.config = BridgeConfig(port=0, difficulty=difficulty, mode=mode, job_period_s=job_period_s)
+        self.accepted = 0
+        self.rejected: Counter[str] = Counter()
         self.factory = JobFactory(self.config, rng)
         self.clock = clock
         self.workers = 0
@@ -74,7 +91,8 @@ class _Client:
         self._writer = writer
         self._timer: asyncio.TimerHandle | None = None
         self._jobs = 0
-        self.session = Session(pool.config, self, pool.clock, pool.factory, StreamPolicy(JOB_PERIOD_S))
+        self._policy = policy_for(pool.config)
+        self.session = Session(pool.config, self, pool.clock, pool.factory, self._policy)
 
     def abort(self) -> None:
         if self._timer is not None:
@@ -88,6 +106,8 @@ class _Client:
         self._writer.write(data)
 
     def store(self, judged: Judged) -> None:
+        self._pool.accepted += judged.valid
+        self._pool.rejected.update(row[9] for row in judged.rows if not row[8])
         self._writer.write(judged.answers)
         asyncio.get_running_loop().call_soon(self.session.intake.answered, judged.answered)
 
@@ -103,7 +123,7 @@ class _Client:
         prepared.number = self._jobs
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(JOB_PERIOD_S, self.session.dispatch)
+        self._timer = asyncio.get_running_loop().call_later(self._policy.deadline_s(), self.session.dispatch)
 
     def event(self, kind: str, severity: str = "info", detail: dict[str, Any] | None = None) -> None:
         return

@@ -107,6 +107,7 @@ class ClientSession:
         scale: difficulty scale that this miner hashes at.
         stats: counts to add to.
         on_job: called with each job.
+        on_answer: called with each answer to a share.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class ClientSession:
         scale: float,
         stats: ClientStats,
         on_job: Callable[[Job], None],
+        on_answer: Callable[[], None] = lambda: None,
     ) -> None:
         self.authorized = False
         self.reconnect = False
@@ -128,6 +130,7 @@ class ClientSession:
         self._scale = scale
         self._stats = stats
         self._on_job = on_job
+        self._on_answer = on_answer
         self._steps = list(profile.handshake)
         self._waiting: Step | None = None
         self._ids: dict[int, Step] = {}
@@ -206,6 +209,7 @@ class ClientSession:
                 self._stats.accepted += 1
             else:
                 self._stats.rejected[_error_text(message.error)] += 1
+            self._on_answer()
             return b""
         step = self._ids.pop(message.id, None) if isinstance(message.id, int) else None
         if step is None:
@@ -316,6 +320,7 @@ class StratumClient:
         scale: difficulty scale; named in the user agent unless it is 1.
         on_job: called with each job, in the event loop.
         on_lost: called when a connection ended and its jobs are void.
+        on_answer: called with each answer to a share.
         local_address: of this host to connect from, or None for what the system takes.
     """
 
@@ -330,6 +335,7 @@ class StratumClient:
         scale: float = 1.0,
         on_job: Callable[[Job], None],
         on_lost: Callable[[], None] = lambda: None,
+        on_answer: Callable[[], None] = lambda: None,
         local_address: str | None = None,
     ) -> None:
         self.stats = ClientStats()
@@ -342,6 +348,7 @@ class StratumClient:
         self._scale = scale
         self._on_job = on_job
         self._on_lost = on_lost
+        self._on_answer = on_answer
         self._local = None if local_address is None else (local_address, 0)
         self._session: ClientSession | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -393,7 +400,14 @@ class StratumClient:
             reader, writer = await asyncio.open_connection(self._host, self._port, local_addr=self._local)
         self._writer = writer
         session = ClientSession(
-            self._profile, self.agent, self._user, self._password, self._scale, self.stats, self._on_job
+            self._profile,
+            self.agent,
+            self._user,
+            self._password,
+            self._scale,
+            self.stats,
+            self._on_job,
+            self._on_answer,
         )
         self._session = session
         writer.write(session.start())

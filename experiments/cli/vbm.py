@@ -1,0 +1,217 @@
+"""``asiclab vbm``: what a Virtual Block Manager can win, by formula and by experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, LabGroup
+from experiments.cli.options import Config, Json, Seed
+from experiments.cli.running import stoppable
+from firmware_bridge.errors import UserError
+
+if TYPE_CHECKING:
+    from experiments.cli.running import Stop
+    from experiments.vbm import Plan, VbmResult
+
+vbm = typer.Typer(
+    name="vbm",
+    help="What a Virtual Block Manager can win, by formula and by experiment.",
+    cls=LabGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@vbm.command("model", cls=LabCommand)
+def model(json: Json = False, config: Config = None) -> None:
+    """Print what taking the network out of the cycle wins, for a miner that waits a round trip after each share.
+
+    For a miner whose firmware queues work it is 0 everywhere.
+    """
+    from experiments.cli import output
+    from experiments.vbm import PUBLISHED_GAIN, model_rows
+    from firmware_bridge.stratum.efficiency import hash_time_for_gain
+
+    rows = model_rows()
+    if json:
+        output.emit({"rows": rows, "published_gain": PUBLISHED_GAIN})
+        return
+    output.table(
+        "A miner that waits a round trip after each share",
+        ("round trip, ms", "time per share, s", "eta", "time lost", "gain of shares"),
+        [
+            (
+                f"{1e3 * (row['round_trip_s'] or 0.0):g}",
+                f"{row['t_hash_s']:g}",
+                f"{row['eta']:.3f}",
+                f"{row['time_won']:.1%}",
+                f"{row['gain']:+.1%}",
+            )
+            for row in rows
+        ],
+    )
+    needed = ", ".join(
+        f"{1e3 * hash_time_for_gain(PUBLISHED_GAIN, t):g} ms at {1e3 * t:g} ms" for t in (0.05, 0.2)
+    )
+    text = f"+{PUBLISHED_GAIN:.0%} needs a share every {needed} round trip. A miner that queues work gains nothing."
+    output.console().print(text, markup=False)
+
+
+@vbm.command("ab", cls=LabCommand)
+def ab(
+    round_trip: Annotated[
+        float, typer.Option("--round-trip", metavar="MS", min=0.0, help="To the emulated pool, in ms.")
+    ] = 200.0,
+    t_hash: Annotated[
+        float,
+        typer.Option("--t-hash", metavar="MS", min=0.1, help="Emulated miner: mean time of a share, in ms."),
+    ] = 200.0,
+    firmware: Annotated[
+        str,
+        typer.Option(
+            "--firmware", metavar="waits|queues", help="Emulated miner: what it does after a share."
+        ),
+    ] = "waits",
+    blocks: Annotated[int, typer.Option("--blocks", min=2, help="How often each arm is run.")] = 10,
+    block_seconds: Annotated[
+        float, typer.Option("--block-seconds", metavar="S", min=0.1, help="How long each time.")
+    ] = 10.0,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", metavar="URL", help="A real miner; its pool is changed, and set back at the end."
+        ),
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option("--pool", metavar="HOST:PORT", help="A real pool for it, as this host reaches it."),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address of this host that the real miner can reach.")
+    ] = None,
+    pool_user: Annotated[
+        str | None, typer.Option("--pool-user", help="Worker name at the real pool.")
+    ] = None,
+    settle: Annotated[
+        float,
+        typer.Option("--settle", metavar="S", min=0.0, help="Real miner: time that a change of pool takes."),
+    ] = 90.0,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Agree that the pool of the real miner is changed.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write a report, an HTML page.")
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Compare direct, relayed and managed work in randomised blocks.
+
+    Prints the gain of each arm with its 95 % interval; two equal arms show what is noise.
+    """
+    from experiments.cli.emulate import parse_pool
+    from experiments.vbm import Plan
+
+    if firmware not in ("waits", "queues"):
+        raise UserError(f"--firmware is waits or queues, not {firmware!r}")
+    if device is None and pool is not None:
+        raise UserError("--pool is for a real miner (--device URL); an emulated one has an emulated pool")
+    if device is not None and pool is None:
+        raise UserError("--device needs --pool HOST:PORT, where its work comes from")
+    if device is not None and host is None:
+        raise UserError("--device needs --host ADDRESS, where the miner reaches this host")
+    if device is not None and not yes:
+        raise UserError(
+            f"the pool of {device} would be changed for each block and set back at the end; agree with --yes"
+        )
+    plan = Plan(
+        blocks=blocks,
+        block_s=block_seconds,
+        round_trip_s=None if pool else round_trip / 1e3,
+        pool=parse_pool(pool) if pool else None,
+        user=pool_user,
+        host=host or "127.0.0.1",
+        seed=seed,
+    )
+    with stoppable() as stop:
+        import asyncio
+
+        result = asyncio.run(_run(plan, (device, settle, t_hash / 1e3, firmware == "waits"), stop, json))
+    _tell(result, json)
+    if out is not None:
+        from experiments.report.vbm_page import write_page
+
+        write_page(result, plan, out)
+
+
+async def _run(
+    plan: Plan, subject: tuple[str | None, float, float, bool], stop: Stop, json: bool
+) -> VbmResult:
+    import asyncio
+
+    from experiments.cli import output
+    from experiments.vbm import Block, DeviceSubject, EmulatedSubject, run
+
+    url, settle_s, t_hash_s, waits = subject
+    done = 0
+    with output.bar("Running blocks", shown=not json) as advance_to:
+
+        def one_more(block: Block, total: int) -> None:
+            nonlocal done
+            done += 1
+            advance_to(done, total)
+
+        if url is None:
+            miner = EmulatedSubject(t_hash_s, waits=waits, seed=plan.seed)
+            work = asyncio.ensure_future(run(miner, plan, on_block=one_more))
+        else:
+            from firmware_bridge.devices.registry import open_device
+
+            work = asyncio.ensure_future(
+                run(DeviceSubject(open_device(url), settle_s=settle_s), plan, on_block=one_more)
+            )
+        loop = asyncio.get_running_loop()
+        stop.call(lambda: loop.call_soon_threadsafe(work.cancel))
+        try:
+            return await work
+        except asyncio.CancelledError:
+            typer.echo(f"asiclab: stopped by {stop.reason}; the miner is as it was found", err=True)
+            raise typer.Exit(EXIT_CHECK_FAILED) from None
+
+
+def _tell(result: VbmResult, json: bool) -> None:
+    from experiments.cli import output
+
+    if json:
+        output.emit(result)
+        return
+    rows = []
+    for arm in result.arms:
+        gain = (
+            "" if arm.gain is None else f"{arm.gain.gain:+.1%}  [{arm.gain.low:+.1%}, {arm.gain.high:+.1%}]"
+        )
+        seen = "" if arm.eta is None else f"{arm.eta[0]:.3f}  [{arm.eta[1]:.3f}, {arm.eta[2]:.3f}]"
+        rows.append(
+            (
+                arm.arm,
+                f"{arm.difficulty_per_hour:,.0f}",
+                gain,
+                "" if arm.predicted is None else f"{arm.predicted:+.1%}",
+                seen,
+                "" if arm.eta_formula is None else f"{arm.eta_formula:.3f}",
+                f"{arm.stale_rate:.1%}",
+                f"{arm.duplicate_rate:.1%}",
+            )
+        )
+    head = ("arm", "difficulty/h", "gain [95 %]", "formula", "eta [95 %]", "formula", "stale", "duplicate")
+    output.table(f"{result.subject}, seed {result.seed}", head, rows)
+    output.console().print(result.verdict["text"], markup=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the tree."""
+    app.add_typer(vbm)

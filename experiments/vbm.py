@@ -1,0 +1,535 @@
+"""How much a Virtual Block Manager gains: direct, relayed and managed work in randomised blocks, with its null.
+
+Every arm ends at the same counter in front of the pool (``emulator.delay.DelayRelay``), so that only shares which the
+pool itself accepted count, whoever answered the miner before. A block holds each arm once, in random order; the gain of
+an arm is the mean over the blocks of the logarithm of its rate over that of ``direct``, with Student's t interval. The
+``direct again`` arm is the null: whatever it "gains" is the noise of this measurement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from firmware_bridge.clock import Clock, SystemClock
+from firmware_bridge.emulator.delay import DelayRelay, Tally
+from firmware_bridge.errors import UserError
+from firmware_bridge.stratum.efficiency import eta, throughput_gain
+
+F64 = npt.NDArray[np.float64]
+
+Arm = Literal["direct", "direct again", "relay", "vbm"]
+ARMS: tuple[Arm, ...] = ("direct", "direct again", "relay", "vbm")
+LEVEL = 0.95
+PUBLISHED_GAIN = 0.25
+"""*Speaking to Silicon*, §15: 175 to 220 GH/s at the pool."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a miner knows of one block itself; a real one knows none of it.
+
+    Attributes:
+        eta: fraction of its time that it hashed.
+        hashing_s: each stretch of hashing.
+        waiting_s: each wait after a share.
+        load_s: time for taking up jobs.
+    """
+
+    eta: float | None
+    hashing_s: list[float] = field(default_factory=list)
+    waiting_s: list[float] = field(default_factory=list)
+    load_s: float = 0.0
+
+
+class Subject(Protocol):
+    """A miner that can be pointed at an address for a while."""
+
+    name: str
+
+    async def block(self, host: str, port: int, seconds: float, started: Callable[[], None]) -> Side:
+        """Mine there for so long; ``started`` is called when the time begins to count.
+
+        Raises:
+            LabError: if it cannot.
+        """
+
+    async def end(self) -> None:
+        """Leave the miner as it was found."""
+
+
+class EmulatedSubject:
+    """A :class:`WorkMiner`, new in every block.
+
+    Args:
+        t_hash_s: mean time of a share.
+        waits: whether its firmware waits a round trip after each share.
+        seed: chance.
+        load_s: what taking up a job costs.
+        constant: whether each share takes exactly the mean.
+    """
+
+    def __init__(
+        self, t_hash_s: float, *, waits: bool, seed: int, load_s: float = 0.0, constant: bool = False
+    ) -> None:
+        if not 0 < t_hash_s < math.inf:
+            raise UserError(f"the mean time of a share is above 0 s, not {t_hash_s!r}")
+        self.name = f"emulated, {'waits' if waits else 'queues'}"
+        self.t_hash_s, self.waits, self.load_s, self._constant = t_hash_s, waits, load_s, constant
+        self._rng = np.random.default_rng(seed)
+
+    async def block(self, host: str, port: int, seconds: float, started: Callable[[], None]) -> Side:
+        """Mine for a while."""
+        from firmware_bridge.emulator.work_miner import WorkMiner
+
+        miner = WorkMiner(
+            host,
+            port,
+            t_hash_s=self.t_hash_s,
+            waits=self.waits,
+            load_s=self.load_s,
+            constant=self._constant,
+            rng=self._rng,
+        )
+        ledger = await miner.run(seconds, on_first_job=started)
+        return Side(
+            ledger.eta,
+            [ns / 1e9 for ns in ledger.hashes_ns],
+            [ns / 1e9 for ns in ledger.waits_ns],
+            ledger.loading_ns / 1e9,
+        )
+
+    async def end(self) -> None:
+        """Nothing was changed."""
+
+
+class DeviceSubject:
+    """A real miner: its pool is set for each block, and set back at the end.
+
+    Args:
+        device: open; the user has agreed that its pool is changed.
+        password: of its own pool, which no firmware tells.
+        settle_s: time after a change until it counts, for its restart and reconnection.
+    """
+
+    def __init__(self, device: Any, *, password: str = "x", settle_s: float = 90.0) -> None:
+        self.name = device.address
+        self._device = device
+        self._password = password
+        self._settle_s = settle_s
+        self._own: Any = None
+
+    async def block(self, host: str, port: int, seconds: float, started: Callable[[], None]) -> Side:
+        """Point it there, wait until it has settled, and let the time pass."""
+        from firmware_bridge.devices.device import PoolSettings
+
+        if self._own is None:
+            self._own = await self._present()
+        await self._device.set_pool(PoolSettings(host, port, self._own.user, self._password))
+        await self._device.sleep(self._settle_s)
+        started()
+        await self._device.sleep(seconds)
+        return Side(None)
+
+    async def _present(self) -> Any:
+        """Its own pool, so that it can be set back.
+
+        Raises:
+            UserError: where it does not tell.
+        """
+        from urllib.parse import urlsplit
+
+        from firmware_bridge.devices.device import PoolSettings
+
+        pools = (await self._device.read_telemetry()).pools
+        pool = next((p for p in pools if p.active), pools[0] if pools else None)
+        place = urlsplit(pool.url if pool and "://" in pool.url else f"//{pool.url if pool else ''}")
+        if pool is None or not place.hostname or not place.port or not pool.user:
+            raise UserError(
+                f"{self.name}: it does not tell its pool, so it could not be set back; nothing was changed"
+            )
+        return PoolSettings(place.hostname, place.port, pool.user, self._password)
+
+    async def end(self) -> None:
+        """Set its own pool again."""
+        if self._own is not None:
+            await self._device.set_pool(self._own)
+            self._own = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """One arm in one block.
+
+    Attributes:
+        number: of the block.
+        arm: which.
+        seconds: how long it counted.
+        tally: what the pool saw.
+        side: what the miner saw.
+        round_trip_s: what the way to the pool really added.
+    """
+
+    number: int
+    arm: Arm
+    seconds: float
+    tally: Tally
+    side: Side
+    round_trip_s: float
+
+    @property
+    def difficulty_per_hour(self) -> float:
+        """Accepted difficulty per hour."""
+        return 3600.0 * self.tally.difficulty / self.seconds
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much more an arm brought than ``direct``.
+
+    Attributes:
+        gain: fraction; 0 for none.
+        low: of the 95 % interval.
+        high: of it.
+        p: two-sided, that there is no gain.
+        detectable: smallest gain that these blocks would show nine times out of ten.
+        blocks: pairs.
+    """
+
+    gain: float
+    low: float
+    high: float
+    p: float
+    detectable: float
+    blocks: int
+
+
+def gain_of(arm: Sequence[float], direct: Sequence[float]) -> Gain:
+    """Of rates that were measured in the same blocks, at least two, all above 0.
+
+    Raises:
+        UserError: if there are fewer than two blocks, or one without any accepted share.
+    """
+    from scipy import stats
+
+    if len(arm) != len(direct) or len(arm) < 2:
+        raise UserError("a gain needs two blocks or more; give --blocks 2 or more")
+    if min(*arm, *direct) <= 0:
+        raise UserError("a block has no accepted share: make blocks longer (--block-seconds)")
+    logs = np.log(np.asarray(arm)) - np.log(np.asarray(direct))
+    n = logs.size
+    mean, error = float(logs.mean()), float(logs.std(ddof=1) / math.sqrt(n))
+    reach = float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) * error
+    p = float(2.0 * stats.t.sf(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0.0)
+    needed = (float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) + float(stats.t.ppf(0.9, n - 1))) * error
+    gain, low, high = (math.expm1(v) for v in (mean, mean - reach, mean + reach))
+    return Gain(gain, low, high, p, math.expm1(needed), n)
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """An arm over all blocks.
+
+    Attributes:
+        arm: which.
+        difficulty_per_hour: accepted, mean over the blocks.
+        gain: against ``direct``; None for that itself.
+        predicted: gain by the formula, None where the miner does not tell its times.
+        eta: measured by the miner over all blocks, with its 95 % interval; None for a real miner.
+        eta_formula: ``t_hash / (t_hash + t_network + t_stratum)`` of the times that were set.
+        idle_ms: quantiles .5, .9 and .99 of the waits after a share.
+        stale_rate: stale shares over submitted ones.
+        duplicate_rate: duplicates over submitted ones.
+        rejected: reason to count.
+    """
+
+    arm: Arm
+    difficulty_per_hour: float
+    gain: Gain | None
+    predicted: float | None
+    eta: tuple[float, float, float] | None
+    eta_formula: float | None
+    idle_ms: tuple[float, float, float] | None
+    stale_rate: float
+    duplicate_rate: float
+    rejected: dict[str, int]
+
+
+@dataclass(frozen=True)
+class VbmResult:
+    """What came of an experiment.
+
+    Attributes:
+        subject: the miner.
+        round_trip_s: that was set, None for a real pool.
+        seed: of the order of the arms.
+        blocks: each arm of each block.
+        arms: each arm over all blocks.
+        verdict: code and text.
+    """
+
+    subject: str
+    round_trip_s: float | None
+    seed: int
+    blocks: list[Block]
+    arms: list[ArmResult]
+    verdict: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done.
+
+    Attributes:
+        blocks: how often each arm is run.
+        block_s: how long each time.
+        round_trip_s: to the emulated pool; None where ``pool`` is real.
+        pool: host and port of a real one.
+        user: worker name there, None for the miner's own.
+        difficulty: of the emulated pool.
+        seed: of the order of the arms, and of the emulated pool.
+        arms: which.
+        host: address of this host that the miner connects to.
+    """
+
+    blocks: int = 10
+    block_s: float = 10.0
+    round_trip_s: float | None = 0.2
+    pool: tuple[str, int] | None = None
+    user: str | None = None
+    difficulty: float = 256.0
+    seed: int = 0
+    arms: tuple[Arm, ...] = ARMS
+    host: str = "127.0.0.1"
+
+    def __post_init__(self) -> None:
+        if self.blocks < 2:
+            raise UserError(f"--blocks is at least 2, not {self.blocks}")
+        if not 0 < self.block_s < math.inf:
+            raise UserError(f"--block-seconds is above 0, not {self.block_s!r}")
+        if self.round_trip_s is not None and not 0 <= self.round_trip_s < 60:
+            raise UserError(f"--round-trip is 0 to 60 s, not {self.round_trip_s!r}")
+
+
+def order_of(plan: Plan) -> list[tuple[int, Arm]]:
+    """Blocks with their arms in random order."""
+    rng = np.random.default_rng([plan.seed, 11])
+    return [(b, plan.arms[i]) for b in range(plan.blocks) for i in rng.permutation(len(plan.arms))]
+
+
+async def run(
+    subject: Subject,
+    plan: Plan,
+    *,
+    clock: Clock | None = None,
+    on_block: Callable[[Block, int], None] = lambda block, total: None,
+) -> VbmResult:
+    """Run the experiment.
+
+    Raises:
+        LabError: if the miner or the pool cannot be used.
+    """
+    clock = clock or SystemClock()
+    blocks: list[Block] = []
+    order = order_of(plan)
+    try:
+        for number, arm in order:
+            async with _places(plan, arm, clock) as (host, port, far):
+                began: list[tuple[int, Tally]] = []
+
+                def started(
+                    began: list[tuple[int, Tally]] = began, far: DelayRelay = far, clock: Clock = clock
+                ) -> None:
+                    began.append((clock.monotonic_ns(), far.tally.copy()))
+
+                side = await subject.block(host, port, plan.block_s, started)
+                start_ns, before = began[0]
+                seconds = (clock.monotonic_ns() - start_ns) / 1e9
+                await asyncio.sleep(
+                    0.2 + (plan.round_trip_s or 0.0)
+                )  # the last shares are still on their way
+                block = Block(number, arm, seconds, far.tally.since(before), side, far.mean_round_trip_s)
+            blocks.append(block)
+            on_block(block, len(order))
+    finally:
+        await subject.end()
+    return judge(subject, plan, blocks)
+
+
+@contextlib.asynccontextmanager
+async def _places(plan: Plan, arm: Arm, clock: Clock) -> AsyncIterator[tuple[str, int, DelayRelay]]:
+    """Everything that an arm needs: where the miner connects to, and the counter in front of the pool."""
+    from firmware_bridge.emulator.builtin_pool import BuiltinPool
+    from firmware_bridge.stratum.proxy import Proxy, ProxyConfig, Upstream
+    from firmware_bridge.trace.writer import TraceWriter
+
+    async with contextlib.AsyncExitStack() as stack:
+        if plan.pool is None:
+            rng = np.random.default_rng([plan.seed, 12])
+            pool = BuiltinPool(rng, clock, plan.difficulty, mode="swh")
+            place = ("127.0.0.1", await pool.start("127.0.0.1"))
+            stack.push_async_callback(pool.stop)
+        else:
+            place = plan.pool
+        far = DelayRelay(*place, round_trip_s=plan.round_trip_s or 0.0)
+        host, port = await far.start(plan.host if arm.startswith("direct") else "127.0.0.1")
+        stack.push_async_callback(far.stop)
+        if arm in ("relay", "vbm"):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="asiclab-vbm-"))
+            config = ProxyConfig(
+                (Upstream(host, port, plan.user),),
+                mode="relay" if arm == "relay" else "vbm",
+                host=plan.host,
+                port=0,
+                work="share",
+            )
+            url = str(Path(folder) / "block.db")
+            proxy = Proxy(
+                config,
+                lambda on_commit, on_failure: TraceWriter(url, on_commit=on_commit, on_failure=on_failure),
+                np.random.default_rng([plan.seed, 13]),
+                clock=clock,
+            )
+            host, port = await proxy.start()
+            stack.push_async_callback(proxy.stop)
+        yield host, port, far
+
+
+# ---- the verdict -----------------------------------------------------------------------------------------------------
+
+
+def judge(subject: Subject, plan: Plan, blocks: Sequence[Block]) -> VbmResult:
+    """The arms over all blocks, and what they say.
+
+    Raises:
+        UserError: if a block has no accepted share.
+    """
+    by_arm = {arm: [b for b in blocks if b.arm == arm] for arm in plan.arms}
+    direct = [b.difficulty_per_hour for b in by_arm["direct"]]
+    stratum_s = _stratum_s(by_arm["direct"])
+    results = []
+    for arm, mine in by_arm.items():
+        rates = [b.difficulty_per_hour for b in mine]
+        tally = Tally()
+        for block in mine:
+            tally.submitted += block.tally.submitted
+            tally.rejected += block.tally.rejected
+        waits = [w for b in mine for w in b.side.waiting_s]
+        formula = predicted = None
+        if isinstance(subject, EmulatedSubject):
+            network_s = float(np.mean([b.round_trip_s for b in mine])) if arm != "vbm" else 0.0
+            if subject.waits:
+                formula = eta(subject.t_hash_s, network_s, stratum_s + subject.load_s)
+                far_s = float(np.mean([b.round_trip_s for b in by_arm["direct"]]))
+                overhead_s = stratum_s + subject.load_s
+                predicted = throughput_gain(subject.t_hash_s, far_s + overhead_s, network_s + overhead_s)
+            else:
+                formula, predicted = eta(subject.t_hash_s, 0.0, subject.load_s), 0.0
+        results.append(
+            ArmResult(
+                arm=arm,
+                difficulty_per_hour=float(np.mean(rates)),
+                gain=None if arm == "direct" else gain_of(rates, direct),
+                predicted=None if arm == "direct" else predicted,
+                eta=_eta_interval(mine),
+                eta_formula=formula,
+                idle_ms=_quantiles_ms(waits),
+                stale_rate=_part(tally.rejected, "stale", tally.submitted),
+                duplicate_rate=_part(tally.rejected, "duplicate", tally.submitted),
+                rejected=dict(tally.rejected),
+            )
+        )
+    verdict = _verdict(results)
+    return VbmResult(subject.name, plan.round_trip_s, plan.seed, list(blocks), results, verdict)
+
+
+def _stratum_s(direct: Sequence[Block]) -> float:
+    """What a direct miner waits beyond the round trip: the pool's own time, median over all shares."""
+    over = [w - b.round_trip_s for b in direct for w in b.side.waiting_s]
+    return max(0.0, float(np.median(over))) if over else 0.0
+
+
+def _eta_interval(blocks: Sequence[Block]) -> tuple[float, float, float] | None:
+    """eta over all blocks with Student's interval over them."""
+    from scipy import stats
+
+    values = np.array([b.side.eta for b in blocks if b.side.eta is not None])
+    if values.size < 2:
+        return None
+    reach = float(stats.t.ppf(0.5 + LEVEL / 2, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size))
+    mean = float(values.mean())
+    return mean, mean - reach, mean + reach
+
+
+def _quantiles_ms(waits_s: Sequence[float]) -> tuple[float, float, float] | None:
+    if not waits_s:
+        return None
+    low, middle, high = np.quantile(np.asarray(waits_s) * 1e3, [0.5, 0.9, 0.99])
+    return float(low), float(middle), float(high)
+
+
+def _part(rejected: Counter[str], reason: str, submitted: int) -> float:
+    return rejected[reason] / submitted if submitted else 0.0
+
+
+def _verdict(arms: Sequence[ArmResult]) -> dict[str, str]:
+    by_arm = {a.arm: a for a in arms}
+    null = by_arm.get("direct again")
+    vbm = by_arm.get("vbm")
+    if vbm is None or vbm.gain is None:
+        return {"code": "cannot_tell", "text": "The managed arm was not run."}
+    gain = vbm.gain
+    if null is not None and null.gain is not None and (null.gain.low > 0 or null.gain.high < 0):
+        return {
+            "code": "cannot_tell",
+            "text": f"Two equal arms differ by {null.gain.gain:+.1%}: this measurement is disturbed, and no gain of it "
+            "means anything. More or longer blocks, on a machine that does nothing else.",
+        }
+    span = f"{gain.gain:+.1%} (95 % interval {gain.low:+.1%} to {gain.high:+.1%}, {gain.blocks} blocks)"
+    if gain.low > 0:
+        code, text = (
+            "gain",
+            f"Managed work brings {span} accepted difficulty per hour against a direct connection.",
+        )
+    elif gain.high < 0:
+        code, text = "loss", f"Managed work costs: {span} against a direct connection."
+    else:
+        code = "no_gain"
+        text = f"No gain is shown: {span}. A gain of {gain.detectable:.1%} would have shown nine times out of ten."
+    if gain.low <= PUBLISHED_GAIN <= gain.high:
+        text += " The published +25 % lies within the interval."
+    else:
+        text += " The published +25 % lies outside the interval."
+    return {"code": code, "text": text}
+
+
+def model_rows(
+    round_trips_s: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2),
+    t_hash_s: Sequence[float] = (0.1, 0.2, 1.0, 10.0),
+) -> list[dict[str, float | None]]:
+    """What taking the network out can win, for miners that wait; for those that queue it is 0 everywhere."""
+    return [
+        {
+            "round_trip_s": rtt,
+            "t_hash_s": hashing,
+            "eta": eta(hashing, rtt),
+            "gain": throughput_gain(hashing, rtt),
+            "time_won": None if (e := eta(hashing, rtt)) is None else 1.0 - e,
+        }
+        for rtt in round_trips_s
+        for hashing in t_hash_s
+    ]
