@@ -120,6 +120,8 @@ def block_plot(result: VbmResult) -> Markup:
     colours: dict[str, Any] = {
         "direct": (svg.NULL, "o"), "direct again": (svg.NULL, "x"), "relay": (svg.MODEL, "s"), "vbm": (svg.DATA, "D"),
     }  # fmt: skip
+    from matplotlib.ticker import MaxNLocator
+
     with svg.figure(7.4, 3.0) as drawing:
         axes = drawing.subplots()
         for arm in result.arms:
@@ -134,7 +136,7 @@ def block_plot(result: VbmResult) -> Markup:
                 label=arm.arm,
             )
         axes.set_ylim(bottom=0.0)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("block")
         axes.set_ylabel("accepted difficulty per hour")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=4)
