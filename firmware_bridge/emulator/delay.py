@@ -189,7 +189,7 @@ class DelayRelay:
                 asyncio.ensure_future(self._way(far_reader, writer, follow.from_pool)),
             ]
             try:
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
             finally:
                 for way in ways:
                     way.cancel()
@@ -208,7 +208,9 @@ class DelayRelay:
                 await asyncio.sleep(max(0.0, due - loop.time()))
                 self.pieces += 1
                 self._delayed_s += loop.time() - came
-                if not data:
+                if not data:  # the other direction may have something to say yet
+                    with contextlib.suppress(OSError, RuntimeError):
+                        writer.write_eof()
                     return
                 writer.write(data)
                 await writer.drain()

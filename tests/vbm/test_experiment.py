@@ -1,0 +1,139 @@
+"""The experiment with real sockets: miners that wait or queue, a pool far away, the proxy between them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.report.vbm_page import render, write_page
+from experiments.vbm import Block, DeviceSubject, EmulatedSubject, Plan, Side, judge, run
+from firmware_bridge.clock import SystemClock
+from firmware_bridge.emulator.builtin_pool import BuiltinPool
+from firmware_bridge.emulator.delay import DelayRelay, Tally
+from firmware_bridge.emulator.work_miner import WorkMiner
+from firmware_bridge.errors import UserError
+from firmware_bridge.stratum.efficiency import eta
+
+CELLS = [(rtt, waits) for rtt in (0.0, 0.05, 0.2) for waits in (True, False)]
+
+
+async def measured_eta(
+    rtt: float, waits: bool, seconds: float, t_hash: float = 0.05
+) -> tuple[float, float, int]:
+    """Measured eta, that of the formula with the times that were really there, and shares."""
+    pool = BuiltinPool(np.random.default_rng(1), SystemClock(), mode="swh")
+    relay = DelayRelay("127.0.0.1", await pool.start("127.0.0.1"), round_trip_s=rtt)
+    miner = WorkMiner(
+        *await relay.start(), t_hash_s=t_hash, waits=waits, constant=True, rng=np.random.default_rng(2)
+    )
+    ledger = await miner.run(seconds)
+    await relay.stop()
+    await pool.stop()
+    assert not pool.rejected
+    assert pool.accepted >= len(ledger.hashes_ns) - 2
+    hashing = float(np.mean(ledger.hashes_ns)) / 1e9
+    network = relay.mean_round_trip_s if waits else 0.0
+    assert relay.mean_round_trip_s >= 0.98 * rtt
+    found, formula = ledger.eta, eta(hashing, network)
+    assert found is not None
+    assert formula is not None
+    return found, formula, len(ledger.hashes_ns)
+
+
+async def check_cells(seconds: float) -> None:
+    for (rtt, waits), (found, formula, shares) in zip(
+        CELLS, await asyncio.gather(*(measured_eta(*cell, seconds) for cell in CELLS)), strict=True
+    ):
+        assert shares > seconds
+        # a busy machine adds to the pool's own time, which the formula is not told
+        assert formula - 0.12 < found < formula + 0.03 + 1.5 / shares, (rtt, waits, found, formula)
+
+
+@pytest.mark.costly
+async def test_eta_is_that_of_the_formula_for_miners_that_wait_and_1_for_those_that_queue() -> None:
+    await check_cells(5.0)
+
+
+@pytest.mark.slow
+async def test_eta_is_that_of_the_formula_over_half_a_minute() -> None:
+    await check_cells(30.0)
+
+
+@pytest.mark.costly
+async def test_managed_work_wins_a_round_trip_for_a_miner_that_waits_and_nothing_for_one_that_queues() -> (
+    None
+):
+    plan = Plan(blocks=2, block_s=2.0, round_trip_s=0.2, seed=1)
+    waiting, queueing = await asyncio.gather(
+        run(EmulatedSubject(0.1, waits=True, seed=1, constant=True), plan),
+        run(EmulatedSubject(0.1, waits=False, seed=1, constant=True), plan),
+    )
+    arms = {arm.arm: arm for arm in waiting.arms}
+    assert arms["vbm"].predicted == pytest.approx(2.0, rel=0.25)
+    assert arms["vbm"].gain is not None
+    assert 1.0 < arms["vbm"].gain.gain < 2.6
+    assert abs(arms["relay"].gain.gain) < 0.35  # type: ignore[union-attr]
+    assert arms["direct"].eta is not None
+    assert arms["direct"].eta[0] == pytest.approx(1 / 3, abs=0.08)
+    for arm in queueing.arms:
+        assert arm.predicted in (None, 0.0)
+        assert arm.gain is None or abs(arm.gain.gain) < 0.25
+        assert arm.eta is not None
+        assert arm.eta[0] > 0.97
+        assert not arm.rejected, arm
+    page = render(waiting, plan)
+    assert waiting.verdict["text"] in page
+    assert "direct again" in page
+
+
+def test_a_page_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    rates = {arm: [100.0, 101.0] for arm in ("direct", "direct again", "relay", "vbm")}
+    plan = Plan(blocks=2)
+    blocks = [
+        Block(i, arm, 3600.0, Tally(100, 99, rate), Side(None), 0.1)  # type: ignore[arg-type]
+        for arm, values in rates.items()
+        for i, rate in enumerate(values)
+    ]
+    result = judge(EmulatedSubject(0.1, waits=True, seed=0), plan, blocks)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--out"):
+        write_page(result, plan, tmp_path / "file" / "page.html")
+
+
+async def test_a_device_is_pointed_at_each_arm_and_set_back_at_the_end() -> None:
+    from firmware_bridge.devices.telemetry import PoolState, Telemetry
+
+    class Miner:
+        """A device that notes what it is told; the drivers' own tests hold what set_pool does to a real one."""
+
+        address = "lv06://test"
+
+        def __init__(self, pools: tuple[PoolState, ...]) -> None:
+            self.pools = pools
+            self.told: list[str] = []
+
+        async def read_telemetry(self) -> Telemetry:
+            return Telemetry(0, 0, pools=self.pools)
+
+        async def set_pool(self, pool: object) -> bool:
+            self.told.append(f"{pool.host}:{pool.port} {pool.user}")  # type: ignore[attr-defined]
+            return False
+
+        async def sleep(self, seconds: float) -> None:
+            return None
+
+    miner = Miner((PoolState("stratum+tcp://own.pool:3333", "me.1", True),))
+    subject = DeviceSubject(miner)
+    starts: list[int] = []
+    await subject.block("10.0.0.1", 1111, 1.0, lambda: starts.append(1))
+    await subject.block("10.0.0.1", 2222, 1.0, lambda: starts.append(2))
+    await subject.end()
+    await subject.end()
+    assert miner.told == ["10.0.0.1:1111 me.1", "10.0.0.1:2222 me.1", "own.pool:3333 me.1"]
+    assert starts == [1, 2]
+    dumb = DeviceSubject(Miner(()))
+    with pytest.raises(UserError, match="nothing was changed"):
+        await dumb.block("10.0.0.1", 1, 1.0, lambda: None)
