@@ -13,7 +13,7 @@ from tests.stratum.bridge_kit import eventually, rows
 from tests.stratum.proxy_kit import running_proxy
 from tests.stratum.strict_pool import StrictPool
 
-DIFFICULTY = 0.00001
+DIFFICULTY = 0.000005
 
 
 def mine(port: int, shares: int, **options: Any) -> Miner:
@@ -27,7 +27,7 @@ def mine(port: int, shares: int, **options: Any) -> Miner:
 
 @pytest.mark.parametrize("mode", ["relay", "vbm"])
 @pytest.mark.parametrize("roll_versions", [False, True], ids=["5 parameters", "6 parameters"])
-@pytest.mark.parametrize("size", [2, 3, 4, 8])
+@pytest.mark.parametrize("size", [2, 4, 8])
 async def test_no_share_of_an_independent_miner_is_refused_by_an_independent_pool(
     tmp_path: Path, mode: str, roll_versions: bool, size: int
 ) -> None:

@@ -18,9 +18,10 @@ from firmware_bridge.stratum.efficiency import (
     throughput_gain,
 )
 from firmware_bridge.stratum.forwards import ProxyStats, reason_of
+from firmware_bridge.stratum.lines import WireError
 from firmware_bridge.stratum.proxy import ProxyConfig, Upstream
 from firmware_bridge.stratum.space import Space, own_bytes
-from firmware_bridge.stratum.upstream import same_owner
+from firmware_bridge.stratum.upstream import extranonces, same_owner
 from firmware_bridge.stratum.verify import PreparedJob
 
 hex_bytes = st.binary(max_size=40).map(bytes.hex)
@@ -152,6 +153,34 @@ def test_times_that_are_none_are_errors(wrong: float) -> None:
 )
 def test_whom_a_pool_may_send_miners_to(known: str, offered: str, follow: bool) -> None:
     assert same_owner(known, offered) is follow
+
+
+@pytest.mark.parametrize("extranonce1", ["", "00", "ab" * 32])
+@pytest.mark.parametrize("size", [1, 4, 32])
+def test_extranonces_of_pools(extranonce1: str, size: int) -> None:
+    assert extranonces([extranonce1, size, "more"]) == (extranonce1, size)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        ["00"],
+        ["zz", 4],
+        ["0", 4],
+        ["00 ", 4],
+        ["00", 0],
+        ["00", 33],
+        ["00", "4"],
+        ["00", True],
+        [1, 4],
+        ["ab" * 33, 4],
+    ],
+    ids=str,
+)
+def test_what_are_no_extranonces(wrong: list[object]) -> None:
+    with pytest.raises(WireError, match="extranonce1 is hex"):
+        extranonces(wrong)
 
 
 @pytest.mark.parametrize(
