@@ -6,6 +6,7 @@ only imported when an older version is found.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -178,13 +179,31 @@ def check_file(path: Path, *, create: bool) -> None:
         if not path.absolute().parent.is_dir():
             raise UserError(f"{path}: the folder {path.parent} does not exist; make it first")
         return
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    if head and head != b"SQLite format 3\0":
+    if not _is_sqlite(path):
         raise UserError(f"{path} is not a SQLite database; `asiclab import` reads CSV, Parquet and bundles")
+
+
+def _is_sqlite(path: Path) -> bool:
+    """Whether SQLite takes a file for a database of its own; an empty one counts, one in use by others too.
+
+    SQLite itself has to look: closing a file that was opened in any other way drops the locks that this process holds
+    on it, and then another process may take the write-ahead log away under a writer that is open here.
+    """
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: cannot be read: {os.strerror(errno.EACCES)}")
+    with stdlib_use(path):
+        connection = None
+        try:
+            connection = connect_sqlite(path, mode="mode=ro", timeout_s=1.0)
+            connection.execute("PRAGMA schema_version")
+        except sqlite3.OperationalError:
+            return True  # locked, or in a folder where nothing can be written: told elsewhere
+        except sqlite3.DatabaseError:
+            return False
+        finally:
+            if connection is not None:
+                connection.close()
+    return True
 
 
 def sqlite_version(path: Path) -> str | None:
