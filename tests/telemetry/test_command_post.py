@@ -201,6 +201,7 @@ async def test_commands_are_off_unless_somebody_turned_them_on(tmp_path: Path) -
     assert [e["detail"]["reason"] for e in stored(tmp_path)[1]] == [Reason.DISABLED.value]
 
 
+@pytest.mark.costly
 async def test_the_same_command_twice_is_carried_out_once(tmp_path: Path) -> None:
     async with lab(tmp_path) as here:
         command = {"id": "a", "set": {"frequency_mhz": 400}, "sent_ns": here.bridge.clock.wall_ns()}

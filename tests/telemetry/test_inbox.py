@@ -115,6 +115,7 @@ def events(tmp_path: Path, kind: str) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", BROKERS)
 async def test_commands_and_sensors_arrive_and_miners_are_announced(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
