@@ -27,12 +27,14 @@ from firmware_bridge.telemetry.commands import Reason
 from firmware_bridge.telemetry.inbox import Inbox, InboxConfig
 from firmware_bridge.telemetry.mqtt import MqttSettings
 from firmware_bridge.telemetry.poll import DevicePoller
+from firmware_bridge.telemetry.publish_live import LivePublisher
 from firmware_bridge.telemetry.sensors import parse_sensor
 from firmware_bridge.telemetry.topics import MinerLevels
 from firmware_bridge.trace.reader import TraceReader
 from firmware_bridge.trace.writer import TraceWriter
 from tests.devices.conftest import FastClock, emulated
 from tests.telemetry.broker_kit import BROKERS, PASSWORD, PATIENCE_S, USER, broker, client
+from tests.telemetry.test_home_assistant import render
 
 LEVEL = "miner-1"
 """A device without a Stratum miner has a URL for a name, which is no level of a topic."""
@@ -93,6 +95,7 @@ async def scene(
             pollers: list[DevicePoller] = []
             inbox = Inbox(settings, config, pollers, MinerLevels())
             bridge.on_share = inbox.on_share
+            await bridge.attach(LivePublisher(settings, db))
             await bridge.attach(inbox)
             device = await open_device(ready["url"], clock=clock, sleep=clock.sleep)
             pollers.append(DevicePoller(device, period_s=0.2))
@@ -157,7 +160,20 @@ async def test_commands_and_sensors_arrive_and_miners_are_announced(
             "power_w",
             "accepted",
         }
-        await here.until(lambda: here.on(f"asiclab/bench/{LEVEL}/tally"))
+        components = json.loads(announced[-1].payload)["components"]
+        for key in (
+            "temperature_c",
+            "frequency_mhz",
+            "accepted",
+        ):  # what is announced is really said, and understood
+            topic, template = components[key]["state_topic"], components[key]["value_template"]
+            said = await here.until(lambda topic=topic: [m for m in here.heard if str(m.topic) == topic])
+            assert float(render(template, said[-1].payload)) >= 0.0
+        for entry in json.loads(announced[-1].payload)["availability"]:
+            said = await here.until(
+                lambda topic=entry["topic"]: [m for m in here.heard if str(m.topic) == topic]
+            )
+            assert render(entry["value_template"], said[-1].payload) == "online"
     rows = [r for r in TraceReader(str(tmp_path / "lab.db")).dicts(1, "telemetry") if r["source"] is not None]
     assert [(r["miner"], r["source"], r["ambient_c"], r["power_w"]) for r in rows] == [
         (None, "room/t", 21.5, None),
