@@ -14,13 +14,17 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from experiments.vbm_subjects import DeviceSubject as DeviceSubject
+from experiments.vbm_subjects import EmulatedSubject as EmulatedSubject
+from experiments.vbm_subjects import Side as Side
+from experiments.vbm_subjects import Subject as Subject
 from firmware_bridge.clock import Clock, SystemClock
 from firmware_bridge.emulator.delay import DelayRelay, Tally
 from firmware_bridge.errors import UserError
@@ -33,138 +37,6 @@ ARMS: tuple[Arm, ...] = ("direct", "direct again", "relay", "vbm")
 LEVEL = 0.95
 PUBLISHED_GAIN = 0.25
 """*Speaking to Silicon*, §15: 175 to 220 GH/s at the pool."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """What a miner knows of one block itself; a real one knows none of it.
-
-    Attributes:
-        eta: fraction of its time that it hashed.
-        hashing_s: each stretch of hashing.
-        waiting_s: each wait after a share.
-        load_s: time for taking up jobs.
-    """
-
-    eta: float | None
-    hashing_s: list[float] = field(default_factory=list)
-    waiting_s: list[float] = field(default_factory=list)
-    load_s: float = 0.0
-
-
-class Subject(Protocol):
-    """A miner that can be pointed at an address for a while."""
-
-    name: str
-
-    async def block(self, host: str, port: int, seconds: float, started: Callable[[], None]) -> Side:
-        """Mine there for so long; ``started`` is called when the time begins to count.
-
-        Raises:
-            LabError: if it cannot.
-        """
-
-    async def end(self) -> None:
-        """Leave the miner as it was found."""
-
-
-class EmulatedSubject:
-    """A :class:`WorkMiner`, new in every block.
-
-    Args:
-        t_hash_s: mean time of a share.
-        waits: whether its firmware waits a round trip after each share.
-        seed: chance.
-        load_s: what taking up a job costs.
-        constant: whether each share takes exactly the mean.
-    """
-
-    def __init__(
-        self, t_hash_s: float, *, waits: bool, seed: int, load_s: float = 0.0, constant: bool = False
-    ) -> None:
-        if not 0 < t_hash_s < math.inf:
-            raise UserError(f"the mean time of a share is above 0 s, not {t_hash_s!r}")
-        self.name = f"emulated, {'waits' if waits else 'queues'}"
-        self.t_hash_s, self.waits, self.load_s, self._constant = t_hash_s, waits, load_s, constant
-        self._rng = np.random.default_rng(seed)
-
-    async def block(self, host: str, port: int, seconds: float, started: Callable[[], None]) -> Side:
-        """Mine for a while."""
-        from firmware_bridge.emulator.work_miner import WorkMiner
-
-        miner = WorkMiner(
-            host,
-            port,
-            t_hash_s=self.t_hash_s,
-            waits=self.waits,
-            load_s=self.load_s,
-            constant=self._constant,
-            rng=self._rng,
-        )
-        ledger = await miner.run(seconds, on_first_job=started)
-        return Side(
-            ledger.eta,
-            [ns / 1e9 for ns in ledger.hashes_ns],
-            [ns / 1e9 for ns in ledger.waits_ns],
-            ledger.loading_ns / 1e9,
-        )
-
-    async def end(self) -> None:
-        """Nothing was changed."""
-
-
-class DeviceSubject:
-    """A real miner: its pool is set for each block, and set back at the end.
-
-    Args:
-        device: open; the user has agreed that its pool is changed.
-        password: of its own pool, which no firmware tells.
-        settle_s: time after a change until it counts, for its restart and reconnection.
-    """
-
-    def __init__(self, device: Any, *, password: str = "x", settle_s: float = 90.0) -> None:
-        self.name = device.address
-        self._device = device
-        self._password = password
-        self._settle_s = settle_s
-        self._own: Any = None
-
-    async def block(self, host: str, port: int, seconds: float, started: Callable[[], None]) -> Side:
-        """Point it there, wait until it has settled, and let the time pass."""
-        from firmware_bridge.devices.device import PoolSettings
-
-        if self._own is None:
-            self._own = await self._present()
-        await self._device.set_pool(PoolSettings(host, port, self._own.user, self._password))
-        await self._device.sleep(self._settle_s)
-        started()
-        await self._device.sleep(seconds)
-        return Side(None)
-
-    async def _present(self) -> Any:
-        """Its own pool, so that it can be set back.
-
-        Raises:
-            UserError: where it does not tell.
-        """
-        from urllib.parse import urlsplit
-
-        from firmware_bridge.devices.device import PoolSettings
-
-        pools = (await self._device.read_telemetry()).pools
-        pool = next((p for p in pools if p.active), pools[0] if pools else None)
-        place = urlsplit(pool.url if pool and "://" in pool.url else f"//{pool.url if pool else ''}")
-        if pool is None or not place.hostname or not place.port or not pool.user:
-            raise UserError(
-                f"{self.name}: it does not tell its pool, so it could not be set back; nothing was changed"
-            )
-        return PoolSettings(place.hostname, place.port, pool.user, self._password)
-
-    async def end(self) -> None:
-        """Set its own pool again."""
-        if self._own is not None:
-            await self._device.set_pool(self._own)
-            self._own = None
 
 
 @dataclass(frozen=True)
@@ -416,10 +288,11 @@ def judge(subject: Subject, plan: Plan, blocks: Sequence[Block]) -> VbmResult:
     """The arms over all blocks, and what they say.
 
     Raises:
-        UserError: if a block has no accepted share.
+        UserError: if no block has an accepted share.
     """
     by_arm = {arm: [b for b in blocks if b.arm == arm] for arm in plan.arms}
-    direct = [b.difficulty_per_hour for b in by_arm["direct"]]
+    half = _half_share(blocks)
+    direct = [_rate(b, half) for b in by_arm["direct"]]
     stratum_s = _stratum_s(by_arm["direct"])
     results = []
     for arm, mine in by_arm.items():
@@ -443,7 +316,7 @@ def judge(subject: Subject, plan: Plan, blocks: Sequence[Block]) -> VbmResult:
             ArmResult(
                 arm=arm,
                 difficulty_per_hour=float(np.mean(rates)),
-                gain=None if arm == "direct" else gain_of(rates, direct),
+                gain=None if arm == "direct" else gain_of([_rate(b, half) for b in mine], direct),
                 predicted=None if arm == "direct" else predicted,
                 eta=_eta_interval(mine),
                 eta_formula=formula,
@@ -455,6 +328,23 @@ def judge(subject: Subject, plan: Plan, blocks: Sequence[Block]) -> VbmResult:
         )
     verdict = _verdict(results)
     return VbmResult(subject.name, plan.round_trip_s, plan.seed, list(blocks), results, verdict)
+
+
+def _half_share(blocks: Sequence[Block]) -> float:
+    """Half the mean difficulty of an accepted share.
+
+    Raises:
+        UserError: if there is none in all the blocks.
+    """
+    accepted = sum(b.tally.accepted for b in blocks)
+    if not accepted:
+        raise UserError("the pool accepted no share in any block: make blocks longer (--block-seconds)")
+    return 0.5 * sum(b.tally.difficulty for b in blocks) / accepted
+
+
+def _rate(block: Block, half: float) -> float:
+    """Accepted difficulty per hour with half a share on top, so that a block without any has a logarithm too."""
+    return 3600.0 * (block.tally.difficulty + half) / block.seconds
 
 
 def _stratum_s(direct: Sequence[Block]) -> float:

@@ -87,7 +87,11 @@ def ab(
     ] = None,
     pool: Annotated[
         str | None,
-        typer.Option("--pool", metavar="HOST:PORT", help="A real pool for it, as this host reaches it."),
+        typer.Option(
+            "--pool",
+            metavar="HOST:PORT",
+            help="A real pool for it, as this host reaches it; else the emulated one.",
+        ),
     ] = None,
     host: Annotated[
         str | None, typer.Option("--host", help="Address of this host that the real miner can reach.")
@@ -99,6 +103,14 @@ def ab(
         float,
         typer.Option("--settle", metavar="S", min=0.0, help="Real miner: time that a change of pool takes."),
     ] = 90.0,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--password-file",
+            metavar="FILE",
+            help="Real miner: password of its worker, for all its pools ('x').",
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Agree that the pool of the real miner is changed.")
     ] = False,
@@ -120,8 +132,6 @@ def ab(
         raise UserError(f"--firmware is waits or queues, not {firmware!r}")
     if device is None and pool is not None:
         raise UserError("--pool is for a real miner (--device URL); an emulated one has an emulated pool")
-    if device is not None and pool is None:
-        raise UserError("--device needs --pool HOST:PORT, where its work comes from")
     if device is not None and host is None:
         raise UserError("--device needs --host ADDRESS, where the miner reaches this host")
     if device is not None and not yes:
@@ -140,7 +150,10 @@ def ab(
     with stoppable() as stop:
         import asyncio
 
-        result = asyncio.run(_run(plan, (device, settle, t_hash / 1e3, firmware == "waits"), stop, json))
+        password = _password(password_file)
+        result = asyncio.run(
+            _run(plan, (device, settle, t_hash / 1e3, firmware == "waits"), password, stop, json)
+        )
     _tell(result, json)
     if out is not None:
         from experiments.report.vbm_page import write_page
@@ -149,7 +162,7 @@ def ab(
 
 
 async def _run(
-    plan: Plan, subject: tuple[str | None, float, float, bool], stop: Stop, json: bool
+    plan: Plan, subject: tuple[str | None, float, float, bool], password: str, stop: Stop, json: bool
 ) -> VbmResult:
     import asyncio
 
@@ -164,16 +177,38 @@ async def _run(
             nonlocal done
             done += 1
             advance_to(done, total)
+            if json:  # what is measured is said at once: hours of a real miner may end in a power cut
+                output.emit(
+                    {
+                        "block": block.number,
+                        "arm": block.arm,
+                        "seconds": block.seconds,
+                        "difficulty_per_hour": block.difficulty_per_hour,
+                        "shares": block.tally,
+                    }
+                )
 
-        if url is None:
-            miner = EmulatedSubject(t_hash_s, waits=waits, seed=plan.seed)
-            work = asyncio.ensure_future(run(miner, plan, on_block=one_more))
-        else:
+        async def compare() -> VbmResult:
+            if url is None:
+                return await run(
+                    EmulatedSubject(t_hash_s, waits=waits, seed=plan.seed), plan, on_block=one_more
+                )
             from firmware_bridge.devices.registry import open_device
 
-            work = asyncio.ensure_future(
-                run(DeviceSubject(open_device(url), settle_s=settle_s), plan, on_block=one_more)
-            )
+            device = await open_device(url)
+            try:
+                miner = DeviceSubject(
+                    device,
+                    user=plan.user,
+                    password=password,
+                    settle_s=settle_s,
+                    on_notice=lambda text: typer.echo(text, err=True),
+                )
+                return await run(miner, plan, on_block=one_more)
+            finally:
+                await device.aclose()
+
+        work = asyncio.ensure_future(compare())
         loop = asyncio.get_running_loop()
         stop.call(lambda: loop.call_soon_threadsafe(work.cancel))
         try:
@@ -181,6 +216,15 @@ async def _run(
         except asyncio.CancelledError:
             typer.echo(f"asiclab: stopped by {stop.reason}; the miner is as it was found", err=True)
             raise typer.Exit(EXIT_CHECK_FAILED) from None
+
+
+def _password(file: Path | None) -> str:
+    if file is None:
+        return "x"
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--password-file {file} cannot be read ({type(error).__name__})") from None
 
 
 def _tell(result: VbmResult, json: bool) -> None:

@@ -1,0 +1,212 @@
+"""What an A/B comparison of pools is made on: an emulated miner, or a real one whose pool is set and set back."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from firmware_bridge.errors import DeviceError, UserError
+
+if TYPE_CHECKING:
+    from firmware_bridge.devices.device import Device, PoolSettings
+
+RESTORE_TRIES = 6
+RESTORE_PAUSE_S = 20.0
+"""Between attempts to set a miner's own pool again: a restart takes an LV06 away for 40 to 60 s."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a miner knows of one block itself; a real one knows none of it.
+
+    Attributes:
+        eta: fraction of its time that it hashed.
+        hashing_s: each stretch of hashing.
+        waiting_s: each wait after a share.
+        load_s: time for taking up jobs.
+    """
+
+    eta: float | None
+    hashing_s: list[float] = field(default_factory=list)
+    waiting_s: list[float] = field(default_factory=list)
+    load_s: float = 0.0
+
+
+class Subject(Protocol):
+    """A miner that can be pointed at an address for a while."""
+
+    name: str
+
+    async def block(self, host: str, port: int, seconds: float, started: Callable[[], None]) -> Side:
+        """Mine there for so long; ``started`` is called when the time begins to count.
+
+        Raises:
+            LabError: if it cannot.
+        """
+
+    async def end(self) -> None:
+        """Leave the miner as it was found."""
+
+
+class EmulatedSubject:
+    """A :class:`WorkMiner`, new in every block.
+
+    Args:
+        t_hash_s: mean time of a share.
+        waits: whether its firmware waits a round trip after each share.
+        seed: chance.
+        load_s: what taking up a job costs.
+        constant: whether each share takes exactly the mean.
+    """
+
+    def __init__(
+        self, t_hash_s: float, *, waits: bool, seed: int, load_s: float = 0.0, constant: bool = False
+    ) -> None:
+        if not 0 < t_hash_s < math.inf:
+            raise UserError(f"the mean time of a share is above 0 s, not {t_hash_s!r}")
+        self.name = f"emulated, {'waits' if waits else 'queues'}"
+        self.t_hash_s, self.waits, self.load_s, self._constant = t_hash_s, waits, load_s, constant
+        self._rng = np.random.default_rng(seed)
+
+    async def block(self, host: str, port: int, seconds: float, started: Callable[[], None]) -> Side:
+        """Mine for a while."""
+        from firmware_bridge.emulator.work_miner import WorkMiner
+
+        miner = WorkMiner(
+            host,
+            port,
+            t_hash_s=self.t_hash_s,
+            waits=self.waits,
+            load_s=self.load_s,
+            constant=self._constant,
+            rng=self._rng,
+        )
+        ledger = await miner.run(seconds, on_first_job=started)
+        return Side(
+            ledger.eta,
+            [ns / 1e9 for ns in ledger.hashes_ns],
+            [ns / 1e9 for ns in ledger.waits_ns],
+            ledger.loading_ns / 1e9,
+        )
+
+    async def end(self) -> None:
+        """Nothing was changed."""
+
+
+class DeviceSubject:
+    """A real miner: its pool is set for each block, and its own one is set again at the end.
+
+    Args:
+        device: open; the user has agreed that its pool is changed.
+        user: worker name in each block; None for that of its own pool.
+        password: of that worker and of its own pool, which no firmware tells.
+        settle_s: time after a change until it counts, for its connection and first shares.
+        on_notice: told once what its own pool is, before anything is changed.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        *,
+        user: str | None = None,
+        password: str = "x",
+        settle_s: float = 90.0,
+        on_notice: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.name = device.address
+        self._device = device
+        self._user = user
+        self._password = password
+        self._settle_s = settle_s
+        self._on_notice = on_notice
+        self._own: PoolSettings | None = None
+
+    async def block(self, host: str, port: int, seconds: float, started: Callable[[], None]) -> Side:
+        """Point it there, wait until it has settled, and let the time pass.
+
+        Raises:
+            UserError: if its own pool cannot be read; nothing was changed then.
+            DeviceError: if it does not answer, or does not take the pool.
+        """
+        from firmware_bridge.devices.device import PoolSettings
+
+        if self._own is None:
+            own = await self._present()
+            self._on_notice(
+                f"{self.name}: its own pool is {own.url}, worker {own.user}; it is set again at the end"
+            )
+            self._own = own  # from here on it may be changed
+        user = self._own.user if self._user is None else self._user
+        await self._device.set_pool(PoolSettings(host, port, user, self._password))
+        await self._device.sleep(self._settle_s)
+        started()
+        await self._device.sleep(seconds)
+        return Side(None)
+
+    async def _present(self) -> PoolSettings:
+        """Its own pool, so that it can be set again.
+
+        Raises:
+            UserError: where it does not tell.
+        """
+        from firmware_bridge.devices.device import PoolSettings
+
+        pools = (await self._device.read_telemetry()).pools
+        if len(pools) > 1 and self._device.name == "lb-box":
+            raise UserError(
+                f"{self.name}: it has {len(pools)} pools, and setting one deletes the others with their passwords; "
+                "leave it one pool first. Nothing was changed"
+            )
+        pool = next((p for p in pools if p.active), pools[0] if pools else None)
+        url = "" if pool is None else pool.url
+        try:
+            place = urlsplit(url if "://" in url else f"//{url}")
+            host, port = place.hostname, place.port
+        except ValueError:
+            host = port = None
+        if pool is None or not host or not port or not pool.user:
+            raise UserError(
+                f"{self.name}: it does not tell its pool, so that could not be set again; nothing was changed"
+            )
+        return PoolSettings(host, port, pool.user, self._password)
+
+    async def end(self) -> None:
+        """Set its own pool again, whatever ended the comparison; not even cancellation interrupts it.
+
+        Raises:
+            DeviceError: if it does not answer for two minutes: with what to set by hand.
+        """
+        if self._own is None:
+            return
+        task = asyncio.ensure_future(self._restore(self._own))
+        cancelled = False
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError:
+                cancelled = True
+                if task.cancelled():
+                    raise
+        task.result()
+        self._own = None
+        if cancelled:
+            raise asyncio.CancelledError
+
+    async def _restore(self, own: PoolSettings) -> None:
+        """Try again and again: what was interrupted may have left the device in the middle of a restart."""
+        for left in reversed(range(RESTORE_TRIES)):
+            try:
+                await self._device.set_pool(own)
+                return
+            except DeviceError as error:
+                if not left:
+                    raise DeviceError(
+                        f"{error}. Its own pool is NOT set again: give it {own.url}, worker {own.user}, by hand"
+                    ) from error
+            await self._device.sleep(RESTORE_PAUSE_S)
