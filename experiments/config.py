@@ -11,6 +11,10 @@
     [runs.merge]
     json = true
 
+    [mqtt]                         # for every command that speaks MQTT
+    broker = "mqtt://lab@box"
+    password-file = "broker.password"
+
     [[sensors]]                    # sensors of asiclab bridge, one table each; see docs/mqtt.md
     topic = "room/temperature"
     column = "ambient_c"
@@ -32,7 +36,18 @@ from firmware_bridge.errors import UserError
 
 FILE_NAME = "lab.toml"
 SENSORS = "sensors"
+MQTT = "mqtt"
 SQLITE_PREFIX = "sqlite:///"
+
+MQTT_KEYS = {
+    "broker": "mqtt",
+    "lab": "lab",
+    "password-file": "mqtt-password-file",
+    "ca": "mqtt-ca",
+    "cert": "mqtt-cert",
+    "key": "mqtt-key",
+}
+"""Keys of ``[mqtt]``, and the option that each stands for."""
 
 Options = Mapping[str, str]
 """Option as written (without dashes) to the name of its parameter."""
@@ -126,11 +141,15 @@ def _check_table(
         raise UserError(
             f"{config.place(name, '')}: unknown table [{name}]; the commands are {', '.join(sorted(commands))}"
         )
+    own = set(commands.get(name, {}))
+    if name == MQTT:
+        everywhere = {option for options in commands.values() if MQTT in options for option in options}
+        own |= {key for key in MQTT_KEYS if MQTT_KEYS[key] in everywhere}
     for key, value in table.items():
         if isinstance(value, dict):
             _check_table(config, f"{name}.{key}", value, commands)
-        elif _dashed(key) not in commands.get(name, {}):
-            known = ", ".join(sorted(commands.get(name, {}))) or "none"
+        elif _dashed(key) not in own:
+            known = ", ".join(sorted(own)) or "none"
             raise UserError(f"{config.place(name, key)}: unknown key {key!r} in [{name}]; known: {known}")
 
 
@@ -148,16 +167,19 @@ def sensor_tables(config: LabConfig | None) -> list[tuple[dict[str, Any], str]]:
 def options_for(config: LabConfig, command: str, options: Options) -> dict[str, tuple[Any, str]]:
     """What the file says for one command: parameter name to (value, ``file:line``).
 
-    A key in the command's own table wins over the same key at the top of the file.
+    A key in the command's own table wins over ``[mqtt]``, which wins over the same key at the top of the file.
     """
     table: Any = config.values
     for part in command.split("."):
         table = table.get(part, {}) if isinstance(table, dict) else {}
     found: dict[str, tuple[Any, str]] = {}
-    for name, values in (("", config.values), (command, table)):
+    shared = config.values.get(MQTT)
+    broker = shared if isinstance(shared, dict) and MQTT in options else {}
+    for name, values in (("", config.values), (MQTT, broker), (command, table)):
         for key, value in values.items():
-            if not isinstance(value, dict) and _dashed(key) in options:
-                found[options[_dashed(key)]] = (value, config.place(name, key))
+            option = MQTT_KEYS.get(_dashed(key), "") if values is broker else _dashed(key)
+            if not isinstance(value, dict) and option in options:
+                found[options[option]] = (value, config.place(name, key))
     return found
 
 

@@ -17,6 +17,7 @@ from experiments.cli import (
     doctor,
     effects,
     emulate,
+    mqtt,
     proxy,
     runs,
     vbm,
@@ -39,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for part in (demo, bridge, proxy, vbm, broker, emulate, devices, effects, data, runs, analysis, doctor):
+for part in (demo, bridge, proxy, vbm, broker, mqtt, emulate, devices, effects, data, runs, analysis, doctor):
     part.register(app)
 
 

@@ -26,6 +26,8 @@ class Attached:
         period_s: between two readings of a device.
         broker: of MQTT, where there is one.
         inbox: what may come from there.
+        db: trace of the run, which is published there.
+        patience_s: how long the end of the run may wait for the broker.
     """
 
     serial: tuple[str, ...]
@@ -34,6 +36,8 @@ class Attached:
     period_s: float
     broker: MqttSettings | None = None
     inbox: InboxConfig | None = None
+    db: str = ""
+    patience_s: float = 30.0
 
 
 async def attach(server: Bridge, attached: Attached, settings: BridgeConfig) -> None:
@@ -43,6 +47,10 @@ async def attach(server: Bridge, attached: Attached, settings: BridgeConfig) -> 
         LabError: if one cannot be opened; the bridge is to be stopped then.
     """
     pollers: list[DevicePoller] = []
+    if attached.broker is not None and attached.db:
+        from firmware_bridge.telemetry.publish_live import LivePublisher
+
+        await server.attach(LivePublisher(attached.broker, attached.db, patience_s=attached.patience_s))
     if attached.broker is not None and attached.inbox is not None:
         from firmware_bridge.telemetry.inbox import Inbox
         from firmware_bridge.telemetry.topics import MinerLevels

@@ -21,6 +21,7 @@ from experiments.cli.mqtt_options import (
     MqttCommands,
     MqttKey,
     MqttPasswordFile,
+    MqttPatience,
     SensorOption,
     inbox_config,
 )
@@ -128,6 +129,7 @@ def bridge(
     mqtt_ca: MqttCa = None,
     mqtt_cert: MqttCert = None,
     mqtt_key: MqttKey = None,
+    mqtt_patience: MqttPatience = 30.0,
     mqtt_commands: MqttCommands = False,
     mqtt_beyond_factory: MqttBeyondFactory = False,
     mqtt_command_pause: MqttCommandPause = 10.0,
@@ -177,7 +179,14 @@ def bridge(
             home_assistant=home_assistant_prefix if home_assistant else None,
         )
         attached = Attached(
-            tuple(serial or ()), frequency, tuple(device or ()), device_period, login.settings(), inbox
+            tuple(serial or ()),
+            frequency,
+            tuple(device or ()),
+            device_period,
+            login.settings(),
+            inbox,
+            db,
+            mqtt_patience,
         )
         used_seed = secrets.randbits(63) if seed is None else seed
         run_config: dict[str, Any] = {"cli": options_in_force(ctx)}

@@ -19,6 +19,14 @@ Mqtt = Annotated[
     str | None,
     typer.Option("--mqtt", metavar="URL", help="Broker: mqtt://USER@HOST:1883, or mqtts:// for TLS."),
 ]
+Broker = Annotated[
+    str | None,
+    typer.Option("--broker", "--mqtt", metavar="URL", help="mqtt://USER@HOST:1883, or mqtts:// for TLS."),
+]
+MqttPatience = Annotated[
+    float,
+    typer.Option("--mqtt-patience", metavar="S", min=0.0, help="How long the end may wait for the broker."),
+]
 LabName = Annotated[
     str | None,
     typer.Option("--lab", metavar="NAME", help="Name of this lab in topics; by default this host's."),
@@ -88,6 +96,20 @@ class Login:
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+
+    def needed(self) -> MqttSettings:
+        """The connection.
+
+        Raises:
+            UserError: if no broker was named, or something cannot be used.
+        """
+        settings = self.settings()
+        if settings is None:
+            raise UserError(
+                'which broker? give --broker mqtt://HOST, or broker = "…" under [mqtt] in lab.toml; '
+                "`asiclab broker` starts one"
+            )
+        return settings
 
     def settings(self) -> MqttSettings | None:
         """The connection, or None where no broker was named.

@@ -27,8 +27,9 @@ CREATE TABLE IF NOT EXISTS positions (
   PRIMARY KEY (broker, lab, run_id, table_name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS published (
   broker TEXT NOT NULL, lab TEXT NOT NULL, run_id TEXT NOT NULL, done INTEGER NOT NULL,
-  PRIMARY KEY (broker, lab, run_id)) WITHOUT ROWID;
+  UNIQUE (broker, lab, run_id));
 """
+_PUBLISHED = "INSERT INTO published VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET done=excluded.done"
 
 
 def file_for(where: Location) -> Path:
@@ -65,13 +66,14 @@ class Positions:
         return {str(name): int(str(last)) for name, last in self._query(sql, run_id) if last is not None}
 
     def unfinished(self) -> list[str]:
-        """Runs that were begun to be published here and are not known to be done, at most ``MOST_UNFINISHED``."""
-        sql = "SELECT run_id FROM published WHERE broker=? AND lab=? AND NOT done LIMIT ?"
+        """Newest runs that were begun to be published here and are not done, at most ``MOST_UNFINISHED``."""
+        sql = "SELECT run_id FROM published WHERE broker=? AND lab=? AND NOT done ORDER BY rowid DESC LIMIT ?"
         return [str(row[0]) for row in self._query(sql, MOST_UNFINISHED)]
 
     def published(self) -> list[str]:
-        """Every run that was begun to be published here."""
-        return [str(row[0]) for row in self._query("SELECT run_id FROM published WHERE broker=? AND lab=?")]
+        """Every run that was begun to be published here, newest last."""
+        sql = "SELECT run_id FROM published WHERE broker=? AND lab=? ORDER BY rowid"
+        return [str(row[0]) for row in self._query(sql)]
 
     def store(self, run_id: str, last: Mapping[str, int | None], *, done: bool) -> None:
         """Remember how far a run is, as one transaction."""
@@ -79,7 +81,7 @@ class Positions:
             return
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("REPLACE INTO published VALUES (?,?,?,?)", (*self._key, run_id, done))
+            self._db.execute(_PUBLISHED, (*self._key, run_id, done))
             self._db.executemany(
                 "REPLACE INTO positions VALUES (?,?,?,?,?)",
                 [(*self._key, run_id, table, last_id) for table, last_id in last.items()],

@@ -248,10 +248,11 @@ class Publisher:
         return (
             self.client.connected
             and not self._greet
-            and all(self._settled(run) for run in self.runs.values())
+            and all(self.is_settled(run) for run in self.runs.values())
         )
 
-    def _settled(self, run: Publishing) -> bool:
+    def is_settled(self, run: Publishing) -> bool:
+        """Whether everything that is in the trace now of a run was acknowledged, its record included."""
         acked = all(cursor.acked == cursor.sent for cursor in run.cursors.values())
         return run.idle and acked and not run.announce and not run.fresh
 
@@ -335,9 +336,11 @@ class Publisher:
         run.stale = run.stale or changed
         due = run.stale and self._is_due(f"record {run.run_id}", MINERS_EVERY_S)
         moved = run.moved and self._is_due(f"moved {run.run_id}", RECORD_EVERY_S)
-        if not (run.announce or due or moved):
+        # who publishes stored runs has no retained state that would tell a newcomer of them
+        again = self._presence is None and self._is_due(f"again {run.run_id}", RECORD_EVERY_S)
+        if not (run.announce or due or moved or again):
             return
-        always = run.announce or moved
+        always = run.announce or moved or again
         run.announce = run.stale = False
         try:
             record = await self._read(partial(run.look_at_record, self._feed, self._reader, always=always))
@@ -374,7 +377,7 @@ class Publisher:
             return
         for run in self.runs.values():
             over = (
-                self._settled(run)
+                self.is_settled(run)
                 and not run.live
                 and self._reader.run(run.number)["exit_status"] is not None
             )

@@ -90,7 +90,7 @@ class Publishing:
         self.idle = False  # the last look found nothing
         self.announce = True  # the record is to be said again
         self.stale = False  # something was committed since the record was looked at
-        self.fresh = True  # miners' states are to be said again
+        self.fresh = bool(acked.get("miners"))  # miners' states are to be said again
         self.done = False  # all of it was acknowledged, and its end
         self._topics = topics
         self._max_payload = max_payload
