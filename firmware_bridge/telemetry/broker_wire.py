@@ -127,6 +127,8 @@ def topic_fault(raw: bytes) -> str | None:
         return "of no characters"
     if "+" in topic or "#" in topic:
         return "with a wildcard"
+    if topic.startswith("$"):
+        return "that belongs to the broker"
     return "with a NUL" if "\0" in topic else None
 
 

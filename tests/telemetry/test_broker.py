@@ -293,7 +293,7 @@ async def test_the_limit_is_that_of_the_payload() -> None:
         await until(lambda: broker.counts.refused_packets == 1)
 
 
-@pytest.mark.parametrize("topic", [b"a/#", b"+/b", b"", b"a\0b", b"\xff"])
+@pytest.mark.parametrize("topic", [b"a/#", b"+/b", b"", b"a\0b", b"\xff", b"$SYS/x"])
 async def test_a_topic_that_nobody_may_publish_to_ends_the_connection(
     topic: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:

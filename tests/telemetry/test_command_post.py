@@ -54,10 +54,15 @@ class Lab:
 
 @contextlib.asynccontextmanager
 async def lab(
-    tmp_path: Path, *, enabled: bool = True, beyond_factory: bool = False, pause_s: float = 0.0
+    tmp_path: Path,
+    *,
+    model: str = "lv06",
+    enabled: bool = True,
+    beyond_factory: bool = False,
+    pause_s: float = 0.0,
 ) -> AsyncIterator[Lab]:
     clock = FastClock()
-    async with emulated("lv06", clock=clock) as (appliance, ready):
+    async with emulated(model, clock=clock) as (appliance, ready):
         bridge = Bridge(
             BridgeConfig(port=0),
             partial(TraceWriter, f"sqlite:///{tmp_path / 'lab.db'}"),
@@ -250,3 +255,22 @@ def test_a_run_brings_back_what_it_found_and_the_journal_holds_both_until_then()
     assert journal.get("s9://10.0.0.8") == OperatingPoint(fan_percent=80.0)
     run.forget("s9://10.0.0.8")
     assert journal.get("s9://10.0.0.8") is None
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize(
+    ("model", "asked"), [("s9", {"frequency_mhz": 600.0}), ("lb-box", {"power_plan": "low power"})]
+)
+async def test_other_models_are_set_while_they_are_polled(
+    tmp_path: Path, model: str, asked: dict[str, Any]
+) -> None:
+    async with lab(tmp_path, model=model) as here:
+        (setting,) = asked
+        before = getattr(await here.poller.device.read_point(), setting)
+        here.send({"id": "a", "set": asked})
+        answer = await here.answer(1)
+        assert answer["accepted"] is True, answer
+        assert getattr(await here.poller.device.read_point(), setting) == asked[setting] != before
+        here.send({"id": "b", "restore": True})
+        assert (await here.answer(2))["accepted"] is True
+        assert getattr(await here.poller.device.read_point(), setting) == before
