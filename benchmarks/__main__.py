@@ -11,8 +11,20 @@ import traceback
 
 from benchmarks.harness import Benchmark, Row, SkippedError, tell
 
-MODULES = ("ack", "broker", "ingest", "proxy", "read", "serial", "sha256d", "start", "summary", "virtual")
-OURS = ("firmware_bridge", "experiments", "benchmarks")
+MODULES = (
+    "ack",
+    "broker",
+    "ingest",
+    "proxy",
+    "read",
+    "reservoir",
+    "serial",
+    "sha256d",
+    "start",
+    "summary",
+    "virtual",
+)
+OURS = ("firmware_bridge", "reservoir", "experiments", "benchmarks")
 
 
 def load(module: str) -> list[Benchmark]:
