@@ -60,6 +60,66 @@ def model(json: Json = False, config: Config = None) -> None:
     output.console().print(text, markup=False)
 
 
+@vbm.command("eta", cls=LabCommand)
+def measure_eta(
+    round_trip: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--round-trip", metavar="MS", min=0.0, help="To the pool, repeatable; 0, 50 and 200 if none."
+        ),
+    ] = None,
+    t_hash: Annotated[
+        float, typer.Option("--t-hash", metavar="MS", min=0.1, help="Mean time of a share, in ms.")
+    ] = 100.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="S", min=0.1, help="How long to mine.")
+    ] = 20.0,
+    miners: Annotated[int, typer.Option("--miners", min=1, help="Emulated miners per cell.")] = 4,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write a report, an HTML page.")
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Measure eta of emulated miners that wait or queue, at several distances of the pool, against the formula."""
+    import asyncio
+
+    from experiments.cli import output
+    from experiments.vbm_eta import ROUND_TRIPS_S, EtaPlan, measure
+
+    trips = tuple(ms / 1e3 for ms in round_trip) if round_trip else ROUND_TRIPS_S
+    result = asyncio.run(measure(EtaPlan(trips, t_hash / 1e3, seconds, miners, seed)))
+    if out is not None:
+        from experiments.report.vbm_eta_page import write_page
+
+        write_page(result, out)
+    if json:
+        output.emit(result)
+        return
+
+    def shown(found: tuple[float, float, float] | None) -> str:
+        return "" if found is None else f"{found[0]:.3f}  [{found[1]:.3f}, {found[2]:.3f}]"
+
+    output.table(
+        f"{miners} miners per cell, {t_hash:g} ms per share, {seconds:g} s, seed {seed}",
+        ("round trip, ms", "firmware", "wait, ms", "shares", "eta by ledger", "eta by shares", "formula"),
+        [
+            (
+                f"{1e3 * cell.round_trip_s:g}",
+                cell.firmware,
+                f"{1e3 * cell.network_s:.1f}",
+                cell.accepted,
+                shown(cell.ledger),
+                shown(cell.shares),
+                f"{cell.formula:.3f}",
+            )
+            for cell in result.cells
+        ],
+    )
+    output.console().print(result.verdict, markup=False)
+
+
 @vbm.command("ab", cls=LabCommand)
 def ab(
     round_trip: Annotated[

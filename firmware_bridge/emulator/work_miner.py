@@ -46,14 +46,16 @@ class Ledger:
         waiting_ns: after a share, for the pool's answer and the next job.
         loading_ns: for taking up a job.
         idle_ns: before its first job, or without a connection.
+        late_ns: by which this host's timers rang late; no part of any of the others.
         waits_ns: each wait.
-        hashes_ns: each stretch of hashing that ended in a share.
+        hashes_ns: each stretch of hashing that ended in a share; its wait, where there is one, has the same place.
     """
 
     hashing_ns: int = 0
     waiting_ns: int = 0
     loading_ns: int = 0
     idle_ns: int = 0
+    late_ns: int = 0
     waits_ns: list[int] = field(default_factory=list)
     hashes_ns: list[int] = field(default_factory=list)
 
@@ -174,16 +176,11 @@ class WorkMiner:
                 await self._news.wait()
             ledger.idle_ns += clock.monotonic_ns() - began
             if self._load_s:
-                began = clock.monotonic_ns()
-                await asyncio.sleep(self._load_s)
-                ledger.loading_ns += clock.monotonic_ns() - began
-            began = clock.monotonic_ns()
+                ledger.loading_ns += await self._pass(self._load_s)
             mean = self._t_hash_s
-            try:
-                await asyncio.sleep(mean if self._constant else float(self._rng.exponential(mean)))
-            finally:
-                hashed = clock.monotonic_ns() - began
-                ledger.hashing_ns += hashed
+            hashed = await self._pass(
+                mean if self._constant else float(self._rng.exponential(mean)), hashing=True
+            )
             prepared = self._present()
             if prepared is None:
                 continue
@@ -194,6 +191,20 @@ class WorkMiner:
             ledger.hashes_ns.append(hashed)
             if self._waits:
                 await self._await_answer(prepared, answered)
+
+    async def _pass(self, seconds: float, *, hashing: bool = False) -> int:
+        """Let a time pass; the ns of it, without those by which the timer rang late."""
+        began, asked = self._clock.monotonic_ns(), round(seconds * 1e9)
+        passed = 0
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            real = self._clock.monotonic_ns() - began
+            passed = min(real, asked)
+            self.ledger.late_ns += real - passed
+            if hashing:  # also where it is cut short by the end of the run
+                self.ledger.hashing_ns += passed
+        return passed
 
     async def _await_answer(self, prepared: PreparedJob, answered: int) -> None:
         """Until the pool has answered and, where a share uses its job up, sent the next one; or left."""
