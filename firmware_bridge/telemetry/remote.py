@@ -38,7 +38,7 @@ ASKS_AT_ONCE = 16
 GREET_EVERY_S = 2.0
 MOST_RUNS = 1024
 MOST_EARLY = 4096
-"""Rows of one run that are kept until its record comes."""
+"""Rows of runs whose record has not come yet."""
 MOST_PENDING = 50_000
 """Rows that wait to be stored; what comes on top is asked for again."""
 REFUSALS_PER_S = 10
@@ -91,6 +91,11 @@ class _Receiving:
         return bool(self.batch.rows or self.batch.miners or self.batch.record)
 
     @property
+    def idle(self) -> bool:
+        """Whether it can be forgotten: it is here, not wanted, or nothing but a name."""
+        return self.in_step is not None or self.refused or (self.run is None and self.message is None)
+
+    @property
     def lacking(self) -> list[str]:
         if self.run is None:
             return [messages.RUN]
@@ -139,7 +144,7 @@ class RemoteRecorder:
             self._writer.close()
             raise
         self._runs: dict[str, _Receiving] = {}
-        self._pending = 0
+        self._pending = self._early = 0
         self._refusals, self._refusals_since = 0, 0.0
         self._greeted: dict[str, float] = {}
         self._greet: set[str] = set()
@@ -212,7 +217,8 @@ class RemoteRecorder:
         if receiving is None or self._pending >= MOST_PENDING:
             return
         if receiving.run is None:
-            if len(receiving.early) < MOST_EARLY:
+            if self._early < MOST_EARLY:
+                self._early += 1
                 receiving.early.append(row)
             return
         self._take(receiving, row)
@@ -300,6 +306,7 @@ class RemoteRecorder:
             run = await asyncio.to_thread(self._foreign.begin, message.record, receiving.lab)
             if run is None:
                 receiving.refused = True
+                self._early -= len(receiving.early)
                 receiving.early.clear()
                 self._refuse(
                     receiving.run_id, "this trace has a run of that id which did not come from there"
@@ -313,6 +320,7 @@ class RemoteRecorder:
             self._say("begun", {"run": run.run_id, "lab": receiving.lab, "resumed": run.resumed})
             self._expect(receiving)
             early, receiving.early = receiving.early, []
+            self._early -= len(early)
             for row in early:
                 self._take(receiving, row)
 

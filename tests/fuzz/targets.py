@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from firmware_bridge import headers
 from firmware_bridge.stratum import lines, wire
+from tests.fuzz.bus import BUS
 from tests.fuzz.devices_axeos import AXEOS
 from tests.fuzz.devices_s9 import DEVICES_S9
 from tests.fuzz.files import FILES
@@ -163,6 +164,6 @@ TARGETS = [
     *(Target(name, corpus, check) for name, corpus, check in SERIAL),
     *(
         Target(name, corpus, check, weight)
-        for name, corpus, check, weight in (*DEVICES_S9, *LBRY, *RECORDER, *MQTT, *UPSTREAM)
+        for name, corpus, check, weight in (*DEVICES_S9, *LBRY, *RECORDER, *MQTT, *BUS, *UPSTREAM)
     ),
 ]
