@@ -119,7 +119,7 @@ def proxy(
     ] = "1fffe000",
     record: Annotated[
         bool,
-        typer.Option("--record", help="Keep the bytes of the miners' links in the run, secrets replaced."),
+        typer.Option("--record", help="Keep the bytes of every link in the run, secrets replaced."),
     ] = False,
     keep_secrets: Annotated[
         bool,

@@ -13,6 +13,7 @@ from firmware_bridge.clock import Clock
 from firmware_bridge.errors import ProtocolError, TraceError
 from firmware_bridge.stratum.proxy_config import ProxyConfig, Upstream
 from firmware_bridge.stratum.upstream import UpstreamHost, UpstreamSession, same_owner
+from firmware_bridge.trace.recorder import LinkTap
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class Link:
         rng: spreads attempts, so that many miners do not come back in one instant.
         preference: where to start.
         failed: called with an error that ends the whole proxy.
+        tap: makes the recorder's tap of a link with a name; None where nothing is recorded.
     """
 
     def __init__(
@@ -111,12 +113,14 @@ class Link:
         rng: np.random.Generator,
         preference: Preference,
         failed: Callable[[TraceError], None],
+        tap: Callable[[str], LinkTap] | None = None,
     ) -> None:
         self.index = preference.index
         self.session: UpstreamSession | None = None
         self.connections = 0
         self._config, self._host, self._clock, self._rng = config, host, clock, rng
-        self._preference, self._failed = preference, failed
+        self._preference, self._failed, self._make_tap = preference, failed, tap
+        self._tap: LinkTap | None = None
         self._loop = asyncio.get_running_loop()
         self._wire: _Wire | None = None
         self._planned = False  # the connection ends because we want it to
@@ -183,10 +187,6 @@ class Link:
         self._planned = True
         self._hang_up(reason)
         return True
-
-    def lose(self, reason: str) -> None:
-        """Give up this connection."""
-        self._hang_up(reason)
 
     def prefer(self, index: int) -> None:
         """Change to a pool that is known to be well."""
@@ -268,6 +268,7 @@ class Link:
         if wire.transport is None or wire.transport.is_closing():
             self._hang_up("the pool closed the connection")
         self.connections += 1
+        self._tap = None if self._make_tap is None else self._make_tap(f"upstream://{pool.label}")
         self._heard_ns = self._clock.monotonic_ns()
         self.session = UpstreamSession(self._host, self._write, self._clock)
         self._guard(lambda session: self._host.link_up(session, pool))
@@ -282,6 +283,9 @@ class Link:
 
     def _down(self, reason: str) -> None:
         session, self.session = self.session, None
+        tap, self._tap = self._tap, None
+        if tap is not None:
+            tap.close()
         if session is not None:
             session.end()
             self._host.link_down(reason)
@@ -301,6 +305,8 @@ class Link:
         wire = self._wire
         if wire is not None and wire.transport is not None and not wire.transport.is_closing():
             wire.transport.write(data)
+            if self._tap is not None:
+                self._tap.sent(data)
             if wire.transport.get_write_buffer_size() > UNREAD_LIMIT:
                 self._hang_up("the pool does not read what it is sent")
 
@@ -326,6 +332,8 @@ class Link:
         """Bytes of the pool."""
         if wire is self._wire:
             self._heard_ns = self._clock.monotonic_ns()
+            if self._tap is not None:
+                self._tap.received(data)
             self._guard(lambda session: session.receive(data))
             if self._finished is not None and self.session is not None and not self.session.waiting:
                 self.close()

@@ -23,11 +23,12 @@ from firmware_bridge.stratum.link import Link, Preference
 from firmware_bridge.stratum.proxy_config import ProxyConfig as ProxyConfig
 from firmware_bridge.stratum.proxy_config import ProxyMode as ProxyMode
 from firmware_bridge.stratum.proxy_config import Upstream as Upstream
+from firmware_bridge.stratum.proxy_handshake import AGENT
 from firmware_bridge.stratum.proxy_modes import RelayJudged, RelaySession, VbmSession
-from firmware_bridge.stratum.proxy_session import AGENT
 from firmware_bridge.stratum.server import DUPLICATES_REMEMBERED, Bridge, WriterFactory
 from firmware_bridge.stratum.session import Session
 from firmware_bridge.stratum.watch import Watch
+from firmware_bridge.trace.recorder import LinkTap, RecordedBytes
 from firmware_bridge.trace.schema import RunRecord
 
 LAST_ANSWERS_S = 5.0
@@ -46,7 +47,13 @@ class ProxyConnection(Connection):
         self.stats = proxy.stats
         super().__init__(proxy, sock, address)
         self.link = Link(
-            proxy.proxy_config, self.session, proxy.clock, proxy.link_rng, proxy.preference, proxy.fail
+            proxy.proxy_config,
+            self.session,
+            proxy.clock,
+            proxy.link_rng,
+            proxy.preference,
+            proxy.fail,
+            None if proxy.recorder is None else self._upstream_tap,
         )
         self.session.link = self.link
 
@@ -54,6 +61,22 @@ class ProxyConnection(Connection):
         proxy = self._bridge
         kind = RelaySession if proxy.proxy_config.mode == "relay" else VbmSession
         return kind(proxy.proxy_config, self, proxy.clock, proxy.factory, proxy.policy)
+
+    def _upstream_tap(self, link: str) -> LinkTap:
+        """Tap of a link to a pool; a password that the pool repeats is taken out as well."""
+        proxy = self._bridge
+
+        def keep(piece: RecordedBytes) -> None:
+            try:
+                proxy.run.recorded(piece._replace(data=self.session.safe_bytes(piece.data)))
+            except TraceError as error:
+                proxy.fail(error)
+
+        tap = LinkTap(
+            f"{link}#{self.address}", keep, proxy.clock, keep_secrets=proxy.proxy_config.keep_secrets
+        )
+        tap.miner = self.miner
+        return tap
 
     def sweep(self, now: float) -> None:
         """Hold miner and pool against their deadlines."""

@@ -16,7 +16,8 @@ from msgspec import UNSET
 from firmware_bridge.stratum import wire
 from firmware_bridge.stratum.forwards import NOT_FORWARDED, Forward
 from firmware_bridge.stratum.kernel_time import Stamp
-from firmware_bridge.stratum.proxy_session import ProxiedJob, ProxyHost, ProxySession
+from firmware_bridge.stratum.proxy_handshake import ProxyHost
+from firmware_bridge.stratum.proxy_session import ProxiedJob, ProxySession
 from firmware_bridge.stratum.shares import Judged
 from firmware_bridge.stratum.upstream import error_of
 from firmware_bridge.stratum.verify import Reason

@@ -277,6 +277,7 @@ def _http() -> tuple[Filter, Filter]:
 
 FILTERS: dict[str, Callable[[], tuple[Filter, Filter]]] = {
     "stratum": lambda: (StratumLines(), StratumLines()),
+    "upstream": lambda: (StratumLines(), StratumLines()),  # a proxy's link to a pool
     "http": _http,
     "https": _http,
     "cgminer": lambda: (ApiAnswers(), ApiRequests()),

@@ -85,9 +85,6 @@ class FakeLink:
         assert len(reason) < 5000
         return False
 
-    def lose(self, reason: str) -> None:
-        self.over = True
-
     def redirect(self, host: str | None, port: int | None, wait_s: float) -> None:
         assert port is None or 0 < port < 65536
         assert 0 <= wait_s <= 3600

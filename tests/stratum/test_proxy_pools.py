@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from firmware_bridge.stratum.proxy import Upstream
-from tests.stratum.bridge_kit import EVERY_HASH, eventually, rows
+from firmware_bridge.trace.reader import TraceReader
+from firmware_bridge.trace.refeed import stratum_shares
+from tests.stratum.bridge_kit import EVERY_HASH, db_url, eventually, rows
 from tests.stratum.proxy_kit import Client, running_proxy
 from tests.stratum.strict_pool import StrictPool
 
@@ -85,6 +87,34 @@ async def test_a_user_and_password_of_the_proxy_take_the_place_of_the_miners(
     assert b"swordfish99" not in written(tmp_path)
     assert "swordfish99" not in caplog.text
     assert rows(tmp_path, "SELECT name FROM miners")[0]["name"] == "me"
+
+
+@MODES
+async def test_a_recorded_run_holds_both_links_and_judges_its_shares_again(tmp_path: Path, mode: str) -> None:
+    async with (
+        StrictPool(EVERY_HASH, refuse="wrong: hunter2hunter2") as pool,
+        running_proxy(tmp_path, pool, mode=mode, record=True) as (proxy, port),
+    ):
+        miner = await Client.connect(port)
+        await miner.ask("mining.subscribe", ["test/1"])
+        await miner.ask("mining.authorize", ["worker", "hunter2hunter2"])
+        pool.refuse = None
+        await miner.ready(password="hunter2hunter2")
+        for nonce in range(5):
+            assert (await miner.submit(nonce))["result"] is True
+        assert (await miner.submit(0, job=miner.jobs[0]))["error"][0] == 22
+        pool.seats[0].new_job(True)
+        await miner.until("mining.notify", len(miner.jobs) + 1)
+        assert (await miner.submit(9))["result"] is True
+        await proxy.stop()
+    assert b"hunter2" not in written(tmp_path)
+    upstream = rows(tmp_path, "SELECT * FROM recorded_bytes WHERE link LIKE 'upstream://%' ORDER BY id")
+    received = b"".join(row["data"] for row in upstream if row["direction"] == "received")
+    sent = b"".join(row["data"] for row in upstream if row["direction"] == "sent")
+    assert received.count(b"mining.notify") >= 2
+    assert sent.count(b"mining.submit") == len(pool.shares) > 0
+    reader = TraceReader(db_url(tmp_path))
+    assert stratum_shares(reader, 1) == list(reader.share_rows(1))
 
 
 @MODES
@@ -472,7 +502,7 @@ async def test_a_miner_is_told_that_no_pool_took_it_in(tmp_path: Path) -> None:
 async def test_a_pool_that_never_answers_configure_is_gone_on_without(
     tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("firmware_bridge.stratum.proxy_session.CONFIGURE_PATIENCE_S", 0.1)
+    monkeypatch.setattr("firmware_bridge.stratum.proxy_handshake.CONFIGURE_PATIENCE_S", 0.1)
     async with (
         StrictPool(EVERY_HASH, silent_on=("mining.configure", "mining.suggest_difficulty")) as pool,
         running_proxy(tmp_path, pool, mode=mode, answer_timeout_s=0.3) as (_, port),
