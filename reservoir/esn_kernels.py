@@ -15,7 +15,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 F64 = npt.NDArray[np.float64]
-I32 = npt.NDArray[np.int32]
+Index = npt.NDArray[np.unsignedinteger]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -66,43 +66,49 @@ def _tanh(x: float) -> float:
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})  # type: ignore[untyped-decorator]
-def sparse_run(columns: I32, values: F64, states: F64, start: F64, leak: float) -> None:
-    """Leaky recurrence with a sparse W of equally many entries per row, four rows side by side.
+def sparse_run(columns: Index, values: F64, states: F64, start: F64, leak: float) -> None:
+    """Leaky recurrence with a sparse W of equally many entries per row, eight rows side by side.
 
     Args:
-        columns: shape (N, m): where the entries of each row stand.
-        values: shape (N, m): what they are.
+        columns: shape (blocks, m, 8): where the entries of eight rows stand; unsigned, since numba looks at the sign of
+            every other index.
+        values: shape (blocks, m, 8): what they are.
         states: holds the drive (T, N) and receives the states.
         start: state before the first step.
         leak: a.
     """
     steps, n = states.shape
-    m = columns.shape[1]
-    before = start.copy()
-    total = np.empty(n)
-    whole = n - n % 4
+    blocks, m, _ = columns.shape
+    before = np.zeros(8 * blocks)
+    before[:n] = start
+    total = np.zeros(8 * blocks)
     for t in range(steps):
         row = states[t]
-        for i in range(0, whole, 4):
-            s0, s1, s2, s3 = row[i], row[i + 1], row[i + 2], row[i + 3]
-            for j in range(m):  # four sums at once hide the latency of each
-                s0 += values[i, j] * before[columns[i, j]]
-                s1 += values[i + 1, j] * before[columns[i + 1, j]]
-                s2 += values[i + 2, j] * before[columns[i + 2, j]]
-                s3 += values[i + 3, j] * before[columns[i + 3, j]]
-            total[i], total[i + 1], total[i + 2], total[i + 3] = s0, s1, s2, s3
-        for i in range(whole, n):
-            s0 = row[i]
-            for j in range(m):
-                s0 += values[i, j] * before[columns[i, j]]
-            total[i] = s0
+        for i in range(n):
+            total[i] = row[i]
+        for b in range(blocks):
+            c, v, at = columns[b], values[b], 8 * b
+            s0, s1, s2, s3 = total[at], total[at + 1], total[at + 2], total[at + 3]
+            s4, s5, s6, s7 = total[at + 4], total[at + 5], total[at + 6], total[at + 7]
+            for j in range(m):  # eight sums at once hide the latency of each
+                s0 += v[j, 0] * before[c[j, 0]]
+                s1 += v[j, 1] * before[c[j, 1]]
+                s2 += v[j, 2] * before[c[j, 2]]
+                s3 += v[j, 3] * before[c[j, 3]]
+                s4 += v[j, 4] * before[c[j, 4]]
+                s5 += v[j, 5] * before[c[j, 5]]
+                s6 += v[j, 6] * before[c[j, 6]]
+                s7 += v[j, 7] * before[c[j, 7]]
+            total[at], total[at + 1], total[at + 2], total[at + 3] = s0, s1, s2, s3
+            total[at + 4], total[at + 5], total[at + 6], total[at + 7] = s4, s5, s6, s7
         for i in range(n):
             row[i] = (1.0 - leak) * before[i] + leak * _tanh(total[i])
-        before = row
+        for i in range(n):
+            before[i] = row[i]
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})  # type: ignore[untyped-decorator]
-def sparse_run_many(columns: I32, values: F64, states: F64, leak: float) -> None:
+def sparse_run_many(columns: Index, values: F64, states: F64, leak: float) -> None:
     """The same for B sequences that share W; ``states`` is (T, N, B), each from 0."""
     steps, n, width = states.shape
     m = columns.shape[1]
@@ -113,7 +119,7 @@ def sparse_run_many(columns: I32, values: F64, states: F64, leak: float) -> None
             for c in range(width):
                 total[c] = states[t, i, c]
             for j in range(m):
-                weight, other = values[i, j], before[columns[i, j]]
+                weight, other = values[i // 8, j, i % 8], before[columns[i // 8, j, i % 8]]
                 for c in range(width):
                     total[c] += weight * other[c]
             for c in range(width):
@@ -150,7 +156,7 @@ def delay_loop(drive: F64, eta: float, exponent: float, keep: float) -> F64:
     return states
 
 
-def run(w: Any, rows: tuple[I32, F64] | None, drive: F64, start: F64, leak: float) -> F64:
+def run(w: Any, rows: tuple[Index, F64] | None, drive: F64, start: F64, leak: float) -> F64:
     """States (T, N) of the leaky recurrence for a drive (T, N) that is overwritten with them.
 
     Args:
@@ -168,12 +174,19 @@ def run(w: Any, rows: tuple[I32, F64] | None, drive: F64, start: F64, leak: floa
     return states
 
 
-def rows_of(w: Any) -> tuple[I32, F64]:
-    """Columns and values of a sparse W, each row filled up with zeros to the longest: shapes (N, m)."""
+def rows_of(w: Any) -> tuple[Index, F64]:
+    """Columns and values of a sparse W in blocks of eight rows, filled up with zeros: shapes (blocks, m, 8)."""
+    n = w.shape[0]
     counts = np.diff(w.indptr)
     longest = max(1, int(counts.max(initial=0)))
-    columns = np.zeros((w.shape[0], longest), dtype=np.int32)
-    values = np.zeros((w.shape[0], longest))
-    used = np.arange(longest) < counts[:, None]
+    blocks = -(-n // 8)
+    columns = np.zeros((8 * blocks, longest), dtype=np.uint16 if n <= 1 << 16 else np.uint32)
+    values = np.zeros((8 * blocks, longest))
+    used = np.zeros((8 * blocks, longest), dtype=bool)
+    used[:n] = np.arange(longest) < counts[:, None]
     columns[used], values[used] = w.indices, w.data
-    return columns, values
+
+    def interleaved(rows: Any) -> Any:
+        return np.ascontiguousarray(rows.reshape(blocks, 8, longest).transpose(0, 2, 1))
+
+    return interleaved(columns), interleaved(values)
