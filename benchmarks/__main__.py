@@ -14,6 +14,7 @@ from benchmarks.harness import Benchmark, Row, SkippedError, tell
 MODULES = (
     "ack",
     "broker",
+    "bus",
     "ingest",
     "proxy",
     "read",

@@ -69,8 +69,8 @@ class Side:
 
 
 @contextmanager
-def bridge(folder: Path) -> Iterator[int]:
-    """Port of an `asiclab bridge` of its own process."""
+def bridge(folder: Path, *more: str) -> Iterator[int]:
+    """Port of an `asiclab bridge` of its own process; `more` are further options."""
     command = [
         *ASICLAB,
         *(
@@ -85,6 +85,7 @@ def bridge(folder: Path) -> Iterator[int]:
             "stream",
         ),
         *("--job-period", "600", "--db", f"sqlite:///{folder / 'bench.db'}", "--json"),
+        *more,
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
     try:

@@ -36,8 +36,8 @@ def embedded() -> Iterator[int]:
 
 
 @contextmanager
-def mosquitto() -> Iterator[int]:
-    """A Mosquitto on a free port; skipped where there is none."""
+def mosquitto(*lines: str) -> Iterator[int]:
+    """A Mosquitto on a free port, with further lines of its configuration; skipped where there is none."""
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if program is None:
         raise SkippedError("mosquitto is not installed; on Debian: apt-get install mosquitto")
@@ -46,7 +46,8 @@ def mosquitto() -> Iterator[int]:
         port = int(probe.getsockname()[1])
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "mosquitto.conf"
-        config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
+        usual = (f"listener {port} 127.0.0.1", "allow_anonymous true", "persistence false")
+        config.write_text("\n".join((*usual, *lines)) + "\n")
         child = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
         try:
             until = time.monotonic() + PATIENCE_S

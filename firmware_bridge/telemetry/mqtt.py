@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from firmware_bridge.errors import LabError, UserError
-from firmware_bridge.telemetry.mqtt_settings import PASSWORD_VARIABLE, MqttSettings
+from firmware_bridge.telemetry.mqtt_settings import MqttSettings, refusal
+from firmware_bridge.telemetry.topics import matches
 
 if TYPE_CHECKING:
     import aiomqtt
@@ -43,13 +44,6 @@ WAITING_BYTES = 32 << 20
 """What may wait here for the handlers."""
 ANSWER_S = 10.0
 """Patience with a broker's answers."""
-NOT_WELCOME = {
-    132: "it does not speak MQTT 3.1.1",
-    133: "the client id",
-    134: "user or password",
-    135: "not authorised",
-}
-"""Reasons of a refusal that trying again does not change."""
 
 
 class LostError(LabError):
@@ -272,7 +266,7 @@ class MqttClient:
             await client.__aenter__()
         except aiomqtt.MqttError as error:
             _abandon(client)
-            self.refused = self._refusal(error)
+            self.refused = refusal(self.settings, error)
             return False, self.refused or f"cannot be reached ({error})"
         except BaseException:
             _abandon(client)
@@ -353,25 +347,6 @@ class MqttClient:
         except Exception:
             log.exception("%s: what was to be done after connecting failed", self.settings.address)
 
-    def _refusal(self, error: Exception) -> str | None:
-        """What is wrong with us in the broker's eyes, or None where trying again may help."""
-        where = self.settings.address
-        code = getattr(error, "rc", None)
-        value = int(getattr(code, "value", 0) or 0)
-        if value in (134, 135):
-            return (
-                f"{where}: the broker refused user {self.settings.username or '(none)'}: {NOT_WELCOME[value]}; "
-                f"put the user into the URL and the password into {PASSWORD_VARIABLE} or a password file"
-            )
-        if value in NOT_WELCOME:
-            return f"{where}: the broker refused us: {NOT_WELCOME[value]}"
-        text = str(error)
-        if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
-            return (
-                f"{where}: its certificate is not to be trusted ({text}); name its authority with a CA file"
-            )
-        return None
-
     # ---- messages that come ------------------------------------------------------------------------------------------
 
     def _queue_type(self) -> type[asyncio.Queue[aiomqtt.Message]]:
@@ -429,19 +404,6 @@ class _Link:
         """Tell every publish that no acknowledgement comes any more."""
         for task in list(self.sending):
             task.cancel()
-
-
-def matches(topic: str, pattern: str) -> bool:
-    """Whether a topic lies under a filter (MQTT 3.1.1, 4.7)."""
-    parts, wanted = topic.split("/"), pattern.split("/")
-    if topic.startswith("$") and wanted[0] in ("+", "#"):
-        return False
-    for index, level in enumerate(wanted):
-        if level == "#":
-            return True
-        if index >= len(parts) or level not in ("+", parts[index]):
-            return False
-    return len(parts) == len(wanted)
 
 
 def _abandon(client: aiomqtt.Client) -> None:

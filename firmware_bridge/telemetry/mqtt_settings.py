@@ -19,6 +19,13 @@ PASSWORD_VARIABLE = "ASICLAB_MQTT_PASSWORD"
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 LARGEST_PAYLOAD = 64 << 10
 """Bytes of a message that is taken, by default."""
+NOT_WELCOME = {
+    132: "it does not speak MQTT 3.1.1",
+    133: "the client id",
+    134: "user or password",
+    135: "not authorised",
+}
+"""Reasons of a refusal that trying again does not change."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,24 @@ class MqttSettings:
                     "both are PEM files, and the key has no passphrase"
                 ) from error
         return context
+
+
+def refusal(settings: MqttSettings, error: Exception) -> str | None:
+    """What is wrong with us in the broker's eyes, or None where trying again may help."""
+    where = settings.address
+    code = getattr(error, "rc", None)
+    value = int(getattr(code, "value", 0) or 0)
+    if value in (134, 135):
+        return (
+            f"{where}: the broker refused user {settings.username or '(none)'}: {NOT_WELCOME[value]}; "
+            f"put the user into the URL and the password into {PASSWORD_VARIABLE} or a password file"
+        )
+    if value in NOT_WELCOME:
+        return f"{where}: the broker refused us: {NOT_WELCOME[value]}"
+    text = str(error)
+    if "certificate verify failed" in text.lower().replace("_", " "):
+        return f"{where}: its certificate is not to be trusted ({text}); name its authority with --mqtt-ca FILE"
+    return None
 
 
 def default_lab() -> str:

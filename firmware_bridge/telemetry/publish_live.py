@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from firmware_bridge.errors import LabError, TraceError
 from firmware_bridge.telemetry.mqtt import MqttSettings
-from firmware_bridge.telemetry.publisher import BEHIND_S, Publisher
+from firmware_bridge.telemetry.publisher import Publisher
+from firmware_bridge.telemetry.publisher_watch import BEHIND_S
 
 if TYPE_CHECKING:
     from firmware_bridge.stratum.server import Bridge

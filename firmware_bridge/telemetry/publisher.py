@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from firmware_bridge.clock import Clock, SystemClock
 from firmware_bridge.errors import TraceError, UserError
@@ -29,6 +30,7 @@ from firmware_bridge.telemetry.messages import (
 )
 from firmware_bridge.telemetry.mqtt import LostError, MqttClient, MqttSettings, Received, Will
 from firmware_bridge.telemetry.positions import MOST_UNFINISHED, Positions
+from firmware_bridge.telemetry.publisher_watch import BEHIND_S, Backlog, RequestGate, Tell, nobody
 from firmware_bridge.telemetry.publishing import Look, Outgoing, Publishing
 from firmware_bridge.telemetry.topics import Topics
 from firmware_bridge.trace.reader import TraceReader
@@ -42,13 +44,8 @@ MINERS_EVERY_S = 1.0
 RECORD_EVERY_S = 10.0
 """How often recorders are told what there is, while rows are being sent."""
 STORE_EVERY_S = 1.0
-BEHIND_S = 60.0
-"""Rows that wait longer than this are an event."""
-REQUEST_EVERY_S = 0.5
-"""Least time between two equal requests of one recorder."""
-REQUESTS_AT_ONCE = 64
-REQUESTS_PER_S = 32.0
-REMEMBERED_REQUESTS = 4096
+PAUSE_PER_WORK = 3.0
+"""Pause after a full look while a run is live, in seconds per second of processor time that the look took."""
 FAILURES = 30
 """Looks at the trace that may fail one after the other, a second apart."""
 ECHO_S = 5.0
@@ -56,18 +53,6 @@ ECHO_S = 5.0
 LINGER_S = 1.0
 """Quiet time after the last word of a run in which recorders may still ask."""
 MOST_RUNS = 2 * MOST_UNFINISHED
-
-
-class Tell(Protocol):
-    """Where events go."""
-
-    def __call__(self, kind: str, severity: str, detail: dict[str, Any], miner: int | None = None) -> None:
-        """Keep one; must not raise."""
-
-
-def nobody(kind: str, severity: str, detail: dict[str, Any], miner: int | None = None) -> None:
-    """Log an event instead of storing it."""
-    log.log(logging.INFO if severity == "info" else logging.WARNING, "%s %s", kind, detail)
 
 
 class Publisher:
@@ -98,7 +83,6 @@ class Publisher:
         self.rows = 0  # acknowledged since the start, those that were sent again counted again
         self._tell, self._presence = tell, presence
         self._clock: Clock = clock or SystemClock()
-        self._behind_s = behind_s
         self._id = secrets.token_hex(8)
         self._positions = Positions(locate(db), settings)
         self._reader = TraceReader(db)
@@ -117,13 +101,10 @@ class Publisher:
         self._wake = asyncio.Event()
         self._greet = False
         self._was_lost = False
-        self._requests: dict[tuple[str, str | None, str | None], float] = {}
-        self._allowance = float(REQUESTS_AT_ONCE)
-        self._refilled = 0.0
+        self._gate = RequestGate()
         self._others: set[str] = set()
         self._echo_until: float | None = None
-        self._behind_since: float | None = None
-        self._told_behind = False
+        self._backlog = Backlog(behind_s)
         self._due: dict[str, float] = {}
 
     # ---- what is published -------------------------------------------------------------------------------------------
@@ -190,11 +171,15 @@ class Publisher:
         """
         failures = 0
         while True:
-            self._watch_backlog()
+            self._watch()
             try:
                 async with asyncio.timeout(1.0):
                     await self.client.wait_connected()
+                begun_s = time.thread_time()
                 busy = await self._round()
+                if busy and any(run.live for run in self.runs.values()):
+                    # the bridge lives in this process: what is behind catches up in a share of the time
+                    await asyncio.sleep(PAUSE_PER_WORK * (time.thread_time() - begun_s))
                 self._store()
                 failures = 0
             except TimeoutError:
@@ -385,21 +370,16 @@ class Publisher:
                 self._positions.store(run.run_id, run.progress(), done=over)
                 run.done = over
 
-    def _watch_backlog(self) -> None:
+    def _watch(self) -> None:
         now = asyncio.get_running_loop().time()
         if self._echo_until is not None and self.client.connected and now > self._echo_until:
             self._echo_until = None
             text = "the broker takes what we publish and does not pass it on; see its access list"
             self._event(None, "mqtt-not-heard", "warning", {"topic": self.topics.state(), "text": text})
-        if self.client.connected and all(run.idle for run in self.runs.values()):
-            if self._told_behind and self._behind_since is not None:
-                self._event(None, "mqtt-caught-up", "info", {"seconds": round(now - self._behind_since, 1)})
-            self._behind_since, self._told_behind = None, False
-        elif self._behind_since is None:
-            self._behind_since = now
-        elif not self._told_behind and now - self._behind_since > self._behind_s:
-            self._told_behind = True
-            self._event(None, "mqtt-behind", "warning", {"seconds": round(now - self._behind_since, 1)})
+        up_to_date = self.client.connected and all(run.idle for run in self.runs.values())
+        if (news := self._backlog.look(now, up_to_date)) is not None:
+            kind, severity, waited_s = news
+            self._event(None, kind, severity, {"seconds": round(waited_s, 1)})
 
     # ---- what the broker says ----------------------------------------------------------------------------------------
 
@@ -444,7 +424,7 @@ class Publisher:
         except MessageError as error:
             self._refuse_request(message.topic, str(error))
             return
-        if message.retain or not self._is_allowed(request):
+        if message.retain or not self._gate.allows(request, asyncio.get_running_loop().time()):
             return
         if request.run is None:
             for run_id in self._positions.published()[-MOST_UNFINISHED:]:
@@ -474,21 +454,6 @@ class Publisher:
             except (UserError, TraceError):
                 return None
         return self.runs.get(run_id)
-
-    def _is_allowed(self, request: Resend) -> bool:
-        now = asyncio.get_running_loop().time()
-        key = (request.recorder, request.run, request.table)
-        self._allowance = min(
-            float(REQUESTS_AT_ONCE), self._allowance + (now - self._refilled) * REQUESTS_PER_S
-        )
-        self._refilled = now
-        if now - self._requests.get(key, -REQUEST_EVERY_S) < REQUEST_EVERY_S or self._allowance < 1.0:
-            return False
-        self._allowance -= 1.0
-        if len(self._requests) >= REMEMBERED_REQUESTS:
-            self._requests.clear()
-        self._requests[key] = now
-        return True
 
     def _refuse_request(self, topic: str, why: str) -> None:
         log.warning("%s: refused: %s", topic, why)

@@ -213,3 +213,16 @@ def lab_filters(lab: str | None, leaves: tuple[str, ...], miner_leaves: tuple[st
     name = "+" if lab is None else Topics(lab).lab
     own = [f"{ROOT}/{name}/{leaf}" for leaf in leaves]
     return own + [f"{ROOT}/{name}/+/{leaf}" for leaf in miner_leaves]
+
+
+def matches(topic: str, pattern: str) -> bool:
+    """Whether a topic lies under a filter (MQTT 3.1.1, 4.7)."""
+    parts, wanted = topic.split("/"), pattern.split("/")
+    if topic.startswith("$") and wanted[0] in ("+", "#"):
+        return False
+    for index, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if index >= len(parts) or level not in ("+", parts[index]):
+            return False
+    return len(parts) == len(wanted)

@@ -19,8 +19,8 @@ from firmware_bridge.telemetry.mqtt import (
     Received,
     TooLargeError,
     Will,
-    matches,
 )
+from firmware_bridge.telemetry.topics import matches
 from tests.telemetry.mosquitto_kit import PATIENCE_S, certificates, running
 
 PASSWORD = "horse-battery-4711"
@@ -277,5 +277,5 @@ async def test_tls_with_an_authority_of_our_own_and_not_without_it(tmp_path: Pat
             await client.publish("x", b"over TLS")
             await eventually(lambda: heard)
         stranger = MqttSettings.from_url(broker.url(scheme="mqtts"), lab="l")
-        with pytest.raises(UserError, match="CA file"):
+        with pytest.raises(UserError, match="--mqtt-ca"):
             await MqttClient(stranger).start()
