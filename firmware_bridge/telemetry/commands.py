@@ -192,7 +192,7 @@ def parse(payload: bytes) -> Parsed | Refused:
     if unknown := [key for key in content if key not in FIELDS]:
         return Refused(Reason.UNKNOWN_FIELD, name, str(unknown[0])[:40])
     sent_ns = content.get("sent_ns")
-    if not isinstance(sent_ns, int) or isinstance(sent_ns, bool):
+    if not isinstance(sent_ns, int) or isinstance(sent_ns, bool) or not 0 <= sent_ns < 2**63:
         return Refused(Reason.MALFORMED, name, "sent_ns is the time of sending, integer ns since the epoch")
     if ("set" in content) == ("restore" in content):
         return Refused(Reason.MALFORMED, name, 'either "set" or "restore"')

@@ -70,7 +70,7 @@ def check_mapping(data: bytes) -> None:
 
 
 MQTT: list[tuple[str, tuple[bytes, ...], Callable[[bytes], None], float]] = [
-    ("MQTT command", COMMANDS, check_command, 0.05),
-    ("message of a sensor", READINGS, check_reading, 0.05),
-    ("sensor on the command line", MAPPINGS, check_mapping, 0.05),
+    ("MQTT command", COMMANDS, check_command, 0.5),
+    ("message of a sensor", READINGS, check_reading, 0.5),
+    ("sensor on the command line", MAPPINGS, check_mapping, 0.5),
 ]

@@ -93,6 +93,8 @@ def test_a_command_is_at_most_a_minute_old_or_ahead(age_s: int, expected: Reason
         (GOOD | {"sent_ns": str(NOW_NS)}, Reason.MALFORMED),
         (GOOD | {"sent_ns": True}, Reason.MALFORMED),
         (GOOD | {"sent_ns": 1.5}, Reason.MALFORMED),
+        (GOOD | {"sent_ns": 10**400}, Reason.MALFORMED),
+        (GOOD | {"sent_ns": -1}, Reason.MALFORMED),
         (GOOD | {"beyond_factory": True}, Reason.UNKNOWN_FIELD),
         (GOOD | {"set": {"overclock": 1}}, Reason.UNKNOWN_FIELD),
         (GOOD | {"set": {}}, Reason.MALFORMED),
