@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from firmware_bridge.stratum.proxy import Proxy, ProxyConfig, Upstream
 from firmware_bridge.trace.writer import TraceWriter
 from tests.stratum.bridge_kit import PATIENCE_S, RawMiner, db_url
 from tests.stratum.strict_pool import StrictPool
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at deadlines and try pools again in no time, so that tests wait for nothing but what they test."""
+    monkeypatch.setattr("firmware_bridge.stratum.server.SWEEP_S", 0.05)
+    monkeypatch.setattr("firmware_bridge.stratum.link.FIRST_PAUSE_S", 0.05)
 
 
 @asynccontextmanager

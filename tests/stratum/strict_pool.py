@@ -58,6 +58,7 @@ class Seat:
     def say(self, message: dict[str, Any]) -> None:
         if not self.writer.is_closing():
             self.writer.write(json.dumps(message).encode() + b"\n")
+            self.pool.notified += message.get("method") == "mining.notify"
 
     def call(self, method: str, params: list[Any], id: Any = None) -> None:
         self.say({"id": id, "method": method, "params": params})
@@ -123,6 +124,7 @@ class StrictPool:
         self.shares: list[tuple[str, list[str]]] = []  # verdict and parameters, in order
         self.requests: list[tuple[str, list[Any]]] = []
         self.faults: list[str] = []
+        self.notified = 0
         self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
 

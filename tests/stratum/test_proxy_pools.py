@@ -13,18 +13,12 @@ from firmware_bridge.stratum.proxy import Upstream
 from firmware_bridge.trace.reader import TraceReader
 from firmware_bridge.trace.refeed import stratum_shares
 from tests.stratum.bridge_kit import EVERY_HASH, db_url, eventually, rows
-from tests.stratum.proxy_kit import Client, running_proxy
+from tests.stratum.proxy_kit import Client, hurry, running_proxy
 from tests.stratum.strict_pool import StrictPool
 
 ALL_EVENTS = "SELECT kind, detail FROM events ORDER BY id"
+pytestmark = pytest.mark.usefixtures(hurry.__name__)
 MODES = pytest.mark.parametrize("mode", ["relay", "vbm"])
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at deadlines and try pools again in no time, so that tests wait for nothing but what they test."""
-    monkeypatch.setattr("firmware_bridge.stratum.server.SWEEP_S", 0.05)
-    monkeypatch.setattr("firmware_bridge.stratum.link.FIRST_PAUSE_S", 0.05)
 
 
 def outcomes(folder: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -716,3 +710,27 @@ async def test_a_pool_whose_subscription_is_nonsense_is_left(tmp_path: Path, ans
         miner = await (await Client.connect(port)).ready()
         assert miner.extranonce1.startswith("a0")
     server.close()
+
+
+@MODES
+async def test_a_miner_with_one_id_for_all_its_submits_and_no_agent(tmp_path: Path, mode: str) -> None:
+    """As cpuminer does: ids 1, 2 and 3 for the handshake, 4 for every share, several of them unanswered."""
+    async with (
+        StrictPool(EVERY_HASH, delay_s=0.002) as pool,
+        running_proxy(tmp_path, pool, mode=mode) as (proxy, port),
+    ):
+        miner = await Client.connect(port)
+        miner.send("mining.subscribe", [], id=1)
+        await miner.answer(1)
+        miner.send("mining.authorize", ["worker", "x"], id=2)
+        miner.send("mining.extranonce.subscribe", [], id=3)
+        await miner.until_jobs(1)
+        job = miner.jobs[0]
+        for nonce in [*range(40), 7]:
+            miner.send("mining.submit", miner.share(nonce, job=job), id=4)
+        answers = [await miner.answer(4) for _ in range(41)]
+        await proxy.stop()
+    assert [answer["result"] for answer in answers].count(True) == 40
+    assert [answer["error"][0] for answer in answers if answer["error"]] == [22]
+    assert pool.verdicts["accepted"] == 40
+    assert pool.requests[0] == ("mining.subscribe", ["asiclab-proxy"])
