@@ -101,8 +101,8 @@ class MqttClient:
         will: said by the broker when we are gone.
         inflight: publishes that may wait for their acknowledgement at once.
         on_connected: started as a task after each connection, subscriptions made; cancelled when it is lost.
-        on_lost: called with the reason, once for each connection that was lost and once for the first attempt that
-            failed; not for each attempt.
+        on_lost: called with the reason: for each connection that was lost, for the first attempt that failed, and when
+            the broker begins or ceases to refuse us; not for each attempt.
         rng: of the pauses.
 
     Attributes:
@@ -237,7 +237,7 @@ class MqttClient:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        attempts, told = 0, False
+        attempts, told, refused = 0, False, self.refused
         while True:
             begun = loop.time()
             try:
@@ -247,8 +247,8 @@ class MqttClient:
                 was_up, why = False, f"internal error: {type(error).__name__}"
             if was_up and loop.time() - begun >= STEADY_S:
                 attempts = 0
-            if was_up or not told:
-                told = True
+            if was_up or not told or self.refused != refused:
+                told, refused = True, self.refused
                 log.warning("%s: %s; trying again", self.settings.address, why)
                 if self._on_lost is not None:
                     self._on_lost(why)

@@ -172,7 +172,9 @@ def refusal(settings: MqttSettings, error: Exception) -> str | None:
         return f"{where}: the broker refused us: {NOT_WELCOME[value]}"
     text = str(error)
     if "certificate verify failed" in text.lower().replace("_", " "):
-        return f"{where}: its certificate is not to be trusted ({text}); name its authority with --mqtt-ca FILE"
+        return (
+            f"{where}: its certificate is not to be trusted ({text}); name its authority with --mqtt-ca FILE"
+        )
     return None
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from firmware_bridge.clock import Clock, SystemClock
 from firmware_bridge.errors import UserError
 from firmware_bridge.telemetry import messages
 from firmware_bridge.telemetry.messages import TABLES, MessageError, Resend, RowMessage, RunMessage
@@ -114,6 +114,7 @@ class RemoteRecorder:
         lab: whose runs; of all labs where None.
         synchronous: as for :class:`~firmware_bridge.trace.writer.TraceWriter`.
         say: called with ``begun``, ``complete``, ``refused`` and what there is to say.
+        clock: of what is said in a second.
 
     Raises:
         UserError: if the trace or the lab's name cannot be used.
@@ -128,7 +129,9 @@ class RemoteRecorder:
         lab: str | None = None,
         synchronous: str = "normal",
         say: Say | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock: Clock = clock or SystemClock()
         filters = lab_filters(lab, ("run", "state"), (*ROW_LEAVES, "state"))
         self.counts = RecorderCounts()
         self.name = f"recorder-{secrets.token_hex(4)}"
@@ -145,7 +148,7 @@ class RemoteRecorder:
             raise
         self._runs: dict[str, _Receiving] = {}
         self._pending = self._early = 0
-        self._refusals, self._refusals_since = 0, 0.0
+        self._refusals, self._refusals_since_ns = 0, self._clock.monotonic_ns()
         self._greeted: dict[str, float] = {}
         self._greet: set[str] = set()
         self._wake = asyncio.Event()
@@ -287,9 +290,9 @@ class RemoteRecorder:
 
     def _refuse(self, what: str, why: str) -> None:
         self.counts.refused += 1
-        now = time.monotonic()
-        if now - self._refusals_since > 1.0:
-            self._refusals, self._refusals_since = 0, now
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._refusals_since_ns > 10**9:
+            self._refusals, self._refusals_since_ns = 0, now_ns
         self._refusals += 1
         if self._refusals > REFUSALS_PER_S:
             return  # counted, like all of them

@@ -43,6 +43,7 @@ NEEDS_A_DEVICE = (
     "asiclab bridge --record",
     "asiclab bridge --mqtt",
     "asiclab broker",
+    "asiclab mqtt ",
     "asiclab proxy --host",
 )
 """What waits for a miner or takes its ports: the command and its options have to exist."""
@@ -50,7 +51,7 @@ NEEDS_A_DEVICE = (
 
 def named_options_exist(lab: Any, line: str) -> None:
     words = shlex.split(line)[1:]
-    command = words[:2] if words[0] == "devices" else words[:1]
+    command = words[:2] if words[0] in ("devices", "mqtt") else words[:1]
     shown = lab(*command, "--help").stdout
     assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", shown)), line
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,3 +201,24 @@ def test_a_digest_does_not_depend_on_the_order_and_does_on_every_value() -> None
     assert messages.digest(rows) == messages.digest(reversed(rows))
     assert messages.digest(rows) != messages.digest([(1, "a", None, 1.0), (2, "b", None, 1.5)])
     assert messages.digest(rows) != messages.digest(rows[:1])
+
+
+def test_the_messages_in_the_documentation_are_what_the_lab_takes(project: Path) -> None:
+    text = (project / "docs" / "mqtt.md").read_text(encoding="utf-8")
+    blocks = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", text, flags=re.M | re.S)]
+    decoded: list[str] = []
+    for block in blocks:
+        payload = json.dumps(block).encode()
+        if "row" in block:
+            fitting = [t for t in TABLES if block["row"].keys() <= set(columns_after_run(metadata.tables[t]))]
+            assert len(fitting) == 1
+            messages.decode_row(fitting[0], payload)
+            decoded.append(fitting[0])
+        elif "record" in block:
+            decoded.append(messages.decode_run(payload).run)
+        elif "recorder" in block:
+            decoded.append(messages.decode_resend(payload).recorder)
+        else:
+            decoded.append(messages.decode_state(payload).publisher)
+    assert decoded[:4] == ["shares", "telemetry", "events", "miners"]
+    assert len(decoded) == 7

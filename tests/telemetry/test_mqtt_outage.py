@@ -134,7 +134,7 @@ async def test_a_wrong_password_ends_the_start_and_one_that_becomes_wrong_is_an_
     assert not live.settled
     events = TraceReader(db_url(tmp_path)).dicts(1, "events")
     told = [e for e in events if e["kind"] == "mqtt-lost"]
-    assert told
+    assert any("refused user lab" in e["detail"] for e in told)
     assert "right" not in str(events)
     assert "wrong" not in str(events)
 
