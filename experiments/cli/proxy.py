@@ -13,6 +13,7 @@ from experiments.cli.running import stoppable
 from firmware_bridge.errors import LabError, UserError
 
 if TYPE_CHECKING:
+    from experiments.cli.attached import Attached
     from experiments.cli.running import Stop
     from firmware_bridge.stratum.proxy import Proxy, ProxyConfig
     from firmware_bridge.trace.schema import RunRecord
@@ -117,6 +118,15 @@ def proxy(
     version_mask: Annotated[
         str, typer.Option("--version-mask", metavar="HEX", help="Version bits that miners may roll at most.")
     ] = "1fffe000",
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device", metavar="URL", help="Store this device's telemetry too, repeatable: lv06://HOST."
+        ),
+    ] = None,
+    device_period: Annotated[
+        float, typer.Option("--device-period", metavar="S", min=0.1, help="Between two readings of a device.")
+    ] = 3.0,
     record: Annotated[
         bool,
         typer.Option("--record", help="Keep the bytes of every link in the run, secrets replaced."),
@@ -137,6 +147,7 @@ def proxy(
     with stoppable() as stop:
         import asyncio
 
+        from experiments.cli.attached import Attached
         from firmware_bridge.stratum.proxy import ProxyConfig, Upstream
         from firmware_bridge.trace.schema import RunRecord
 
@@ -171,7 +182,10 @@ def proxy(
         options = options_in_force(ctx)
         options["options"]["upstream"] = [pool.label for pool in pools]  # a URL may hold a password
         run_record = RunRecord(kind="live", source="proxy", seeds={"pauses": seed}, config={"cli": options})
-        status = asyncio.run(_serve(settings, db, synchronous, run_record, (seconds, shares), stop, json))
+        attached = Attached((), None, tuple(device or ()), device_period)
+        status = asyncio.run(
+            _serve(settings, attached, db, synchronous, run_record, (seconds, shares), stop, json)
+        )
     if status != "success":
         raise typer.Exit(EXIT_CHECK_FAILED)
 
@@ -199,6 +213,7 @@ def _password(file: Path | None) -> str | None:
 
 async def _serve(
     settings: ProxyConfig,
+    attached: Attached,
     db: str,
     synchronous: str,
     record: RunRecord,
@@ -213,6 +228,7 @@ async def _serve(
     import numpy as np
 
     from experiments.cli import output
+    from experiments.cli.attached import attach
     from firmware_bridge.stratum.proxy import Proxy
     from firmware_bridge.trace.reader import TraceReader
     from firmware_bridge.trace.writer import TraceWriter
@@ -224,6 +240,12 @@ async def _serve(
     loop = asyncio.get_running_loop()
     begin = loop.time()
     stop.call(lambda: loop.call_soon_threadsafe(server.request_stop, f"stopped by {stop.reason}"))
+    try:
+        await attach(server, attached, settings.bridge())
+    except BaseException as error:
+        server.request_stop(str(error), "fail")
+        await server.stop()
+        raise
     pools = [pool.label for pool in settings.upstreams]
     if json:
         output.emit({"ready": True, "host": host, "port": port, "run": run, "upstreams": pools})

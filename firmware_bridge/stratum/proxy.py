@@ -209,7 +209,9 @@ class Proxy(Bridge):
         super()._acknowledge(committed)
         if isinstance(self.failure, TraceError):
             return
-        for connection, judged in cast("list[tuple[ProxyConnection, Any]]", committed):
+        for connection, judged in cast("list[tuple[object, Any]]", committed):
+            if not isinstance(connection, ProxyConnection):
+                continue
             if isinstance(judged, RelayJudged):
                 cast("RelaySession", connection.session).committed(judged)
             elif judged.answered:

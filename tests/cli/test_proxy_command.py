@@ -85,3 +85,9 @@ def test_mistakes_are_user_errors(lab: Any, arguments: list[str], said: str) -> 
     assert said in result.output
     assert "Traceback" not in result.output
     assert not os.path.exists(lab.folder / "lab.db")
+
+
+def test_a_device_that_cannot_be_polled_ends_the_run_as_failed(lab: Any) -> None:
+    result = lab("proxy", "--upstream", "127.0.0.1:1", "--port", "0", "--device", "nonsense://x", code=2)
+    assert "nonsense" in result.output
+    assert TraceReader(f"sqlite:///{lab.folder / 'lab.db'}").run(1)["exit_status"] == "fail"
