@@ -20,6 +20,7 @@ from experiments.cli import (
     mqtt,
     proxy,
     runs,
+    sentinel,
     vbm,
 )
 from experiments.cli.command import EXIT_CHECK_FAILED, LabGroup, fail
@@ -40,7 +41,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for part in (demo, bridge, proxy, vbm, broker, mqtt, emulate, devices, effects, data, runs, analysis, doctor):
+for part in (
+    demo,
+    bridge,
+    proxy,
+    vbm,
+    broker,
+    mqtt,
+    emulate,
+    devices,
+    sentinel,
+    effects,
+    data,
+    runs,
+    analysis,
+    doctor,
+):
     part.register(app)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
+    from firmware_bridge.sentinel.config import SentinelConfig
     from firmware_bridge.stratum.config import BridgeConfig
     from firmware_bridge.stratum.server import Bridge
     from firmware_bridge.telemetry.inbox import InboxConfig
     from firmware_bridge.telemetry.mqtt_settings import MqttSettings
     from firmware_bridge.telemetry.poll import DevicePoller
+    from firmware_bridge.trace.replay import ShareEvent
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Attached:
         inbox: what may come from there.
         db: trace of the run, which is published there.
         patience_s: how long the end of the run may wait for the broker.
+        sentinel: what the Sentinel is to do with each device, as on the command line; None for none.
     """
 
     serial: tuple[str, ...]
@@ -38,6 +42,24 @@ class Attached:
     inbox: InboxConfig | None = None
     db: str = ""
     patience_s: float = 30.0
+    sentinel: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.sentinel is None:
+            return
+        self.guard()  # nonsense is found before anything starts
+        if not self.devices:
+            raise UserError("--sentinel guards attached devices; name one with --device lv06://HOST")
+
+    def guard(self) -> SentinelConfig:
+        """What the Sentinel is to do.
+
+        Raises:
+            UserError: naming the part that is not understood.
+        """
+        from firmware_bridge.sentinel.config import SentinelConfig
+
+        return SentinelConfig.parse(self.sentinel or "", period_s=self.period_s)
 
 
 async def attach(server: Bridge, attached: Attached, settings: BridgeConfig) -> None:
@@ -47,6 +69,7 @@ async def attach(server: Bridge, attached: Attached, settings: BridgeConfig) -> 
         LabError: if one cannot be opened; the bridge is to be stopped then.
     """
     pollers: list[DevicePoller] = []
+    listeners: list[Callable[[ShareEvent], None]] = []
     if attached.broker is not None and attached.db:
         from firmware_bridge.telemetry.publish_live import LivePublisher
 
@@ -56,10 +79,24 @@ async def attach(server: Bridge, attached: Attached, settings: BridgeConfig) -> 
         from firmware_bridge.telemetry.topics import MinerLevels
 
         inbox = Inbox(attached.broker, attached.inbox, pollers, MinerLevels())
-        server.on_share = inbox.on_share
+        listeners.append(inbox.on_share)
         await server.attach(inbox)  # before the devices, so that it ends before they are restored
+    if attached.sentinel is not None:
+        from firmware_bridge.sentinel.companion import ShareWatch
+
+        listeners.append(ShareWatch(server))
+    if listeners:
+        server.on_share = _told_to_all(listeners)
     await _attach_chains(server, attached, settings)
     await _attach_devices(server, attached, pollers)
+
+
+def _told_to_all(listeners: list[Callable[[ShareEvent], None]]) -> Callable[[ShareEvent], None]:
+    def tell(event: ShareEvent) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return tell
 
 
 async def _attach_chains(server: Bridge, attached: Attached, settings: BridgeConfig) -> None:
@@ -95,10 +132,17 @@ async def _attach_devices(server: Bridge, attached: Attached, pollers: list[Devi
     from firmware_bridge.devices.registry import open_device
     from firmware_bridge.telemetry.poll import DevicePoller
 
-    settable = attached.inbox is not None and attached.inbox.commands
+    settable = attached.sentinel is not None or (attached.inbox is not None and attached.inbox.commands)
     for url in attached.devices:
-        remembered = {"originals": RunSettings(SettingsJournal())} if settable else {}
-        device = await open_device(url, taps=server.recorder, clock=server.clock, **remembered)
-        poller = DevicePoller(device, period_s=attached.period_s)
+        more: dict[str, Any] = {"originals": RunSettings(SettingsJournal())} if settable else {}
+        if attached.sentinel is not None:
+            more["timeout_s"] = max(1.0, attached.guard().period_s)
+        device = await open_device(url, taps=server.recorder, clock=server.clock, **more)
+        if attached.sentinel is None:
+            poller = DevicePoller(device, period_s=attached.period_s)
+        else:
+            from firmware_bridge.sentinel.companion import SentinelCompanion
+
+            poller = SentinelCompanion(device, attached.guard())
         pollers.append(poller)
         await server.attach(poller)

@@ -107,6 +107,14 @@ def bridge(
     device_period: Annotated[
         float, typer.Option("--device-period", metavar="S", min=0.1, help="Between two readings of a device.")
     ] = 3.0,
+    sentinel: Annotated[
+        str | None,
+        typer.Option(
+            "--sentinel",
+            metavar="WHAT",
+            help="Guard each --device: watch, guard, or target=60[,knob=fan|frequency|plan][,limit=C].",
+        ),
+    ] = None,
     algorithm: Annotated[
         str,
         typer.Option(
@@ -187,6 +195,7 @@ def bridge(
             inbox,
             db,
             mqtt_patience,
+            sentinel,
         )
         used_seed = secrets.randbits(63) if seed is None else seed
         run_config: dict[str, Any] = {"cli": options_in_force(ctx)}

@@ -1,11 +1,13 @@
 """Antminer S9: bmminer's API on TCP 4028, and the CGI pages of its control board (``hardware.md`` §2, §3).
 
 What can be set depends on the firmware. Stock firmware refuses every writing command of the API (code 45); its web page
-(digest authentication) sets frequency and pools, with a restart. There is no voltage to read or to set.
+(digest authentication) sets frequency and pools, with a restart, and stops and starts bmminer, which is all there is of
+power plans: while it is stopped nothing hashes and the API does not answer. There is no voltage to read or to set.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -42,6 +44,7 @@ from firmware_bridge.errors import DeviceError, UserError
 RATE_TOLERANCE = 0.04
 """The hash rate over five seconds fluctuates by a few per cent, so clocks closer than that cannot be told apart."""
 RESTART_LIMIT_S = 300.0
+STOP_LIMIT_S = 30.0
 POLL_S = 3.0
 SETTLE_PAUSE_S = 5.0
 """Between readings of the rate, which is one over about five seconds."""
@@ -59,6 +62,9 @@ READS = frozenset(
 
 NO_VOLTAGE = "the S9's firmware neither shows nor sets a voltage; a PIC on each board holds it"
 NO_FAN = "the control board steers the fans by itself"
+STOP, START = "/cgi-bin/stop_bmminer.cgi", "/cgi-bin/reboot_cgminer.cgi"
+"""Pages that stop and start bmminer (hardware.md §3); known from programs that use them, not tried on a device yet."""
+PLAN_WHAT = "whether bmminer answers"
 NO_WEB = (
     "its web page is out of reach or refused the password, and the API is read-only (access denied). By hand: "
     "http://{host}/ -> Miner Configuration"
@@ -177,7 +183,8 @@ class AntminerS9(Device):
         """The frequency that is configured, or where the web page is out of reach the one that ``stats`` shows."""
         conf = await self._configuration()
         if conf is not None:
-            return OperatingPoint(frequency_mhz=fields.positive(conf, "bitmain-freq"))
+            plan = "normal" if await self._mines() else "sleep"
+            return OperatingPoint(frequency_mhz=fields.positive(conf, "bitmain-freq"), power_plan=plan)
         stats = stats_row(await self.api.ask("stats"))
         return OperatingPoint(frequency_mhz=fields.positive(stats, "frequency"))
 
@@ -187,14 +194,17 @@ class AntminerS9(Device):
         cannot = {
             Setting.CORE_VOLTAGE: NO_VOLTAGE,
             Setting.FAN: NO_FAN,
-            Setting.POWER_PLAN: "an S9 has no plans",
         }
         if conf is None:
-            return Capabilities(READS, (), cannot | {Setting.FREQUENCY: NO_WEB.format(host=self._host)})
+            why = NO_WEB.format(host=self._host)
+            return Capabilities(
+                READS, (), cannot | dict.fromkeys((Setting.FREQUENCY, Setting.POWER_PLAN), why)
+            )
+        plans = Capability(Setting.POWER_PLAN, True, PLAN_WHAT)
         if fields.positive(conf, "bitmain-freq") is None:
             why = "this firmware sets its frequency by itself (no bitmain-freq in its configuration)"
-            return Capabilities(READS, (), cannot | {Setting.FREQUENCY: why})
-        return Capabilities(READS, (Capability(Setting.FREQUENCY, True, "hash rate"),), cannot)
+            return Capabilities(READS, (plans,), cannot | {Setting.FREQUENCY: why})
+        return Capabilities(READS, (Capability(Setting.FREQUENCY, True, "hash rate"), plans), cannot)
 
     # ---- writing ----
 
@@ -230,12 +240,55 @@ class AntminerS9(Device):
         if reply.status != 200:
             raise self.web.broken("POST", target, reply, "the settings were not taken")
 
-    async def _write_point(self, point: OperatingPoint) -> bool:
-        restart = Restart(self.clock, (await self.read_telemetry()).uptime_s)
-        if point.frequency_mhz is not None:
-            await self._store({"_ant_freq": f"{point.frequency_mhz:g}"})
-        await self._await_restart(restart)
+    async def _too_hot_c(self) -> float | None:
+        """While bmminer is stopped nothing tells the temperature, and nothing heats either."""
+        return await super()._too_hot_c() if await self._mines() else None
+
+    async def _mines(self) -> bool:
+        """Whether bmminer runs: its port refuses a connection where it does not."""
+        try:
+            await self.api.ask("version")
+        except DeviceError as error:
+            return not isinstance(error.__cause__, ConnectionRefusedError)
         return True
+
+    async def _write_point(self, point: OperatingPoint) -> bool:
+        mines = await self._mines()
+        before_s = (await self.read_telemetry()).uptime_s if mines and point.power_plan != "sleep" else None
+        restart = Restart(self.clock, before_s)
+        if not mines:
+            restart.away()
+        if point.frequency_mhz is not None:
+            await self._store({"_ant_freq": f"{point.frequency_mhz:g}"})  # which starts bmminer anew
+            if point.power_plan == "sleep":
+                await self._await_restart(restart)
+        if point.power_plan == "sleep":
+            await self._stop_mining()
+            return False
+        if point.frequency_mhz is None and not mines:
+            # the page answers only once bmminer is up, if at all
+            with contextlib.suppress(DeviceError):
+                await self.web.request("GET", START)
+        if point.frequency_mhz is not None or not mines:
+            await self._await_restart(restart)
+            return True
+        return False
+
+    async def _stop_mining(self) -> None:
+        """Stop bmminer, and wait until its port is closed.
+
+        Raises:
+            DeviceError: if this firmware has no such page, or bmminer goes on.
+        """
+        reply = await self.web.request("GET", STOP)
+        if reply.status != 200:
+            raise self.web.broken("GET", STOP, reply, "this firmware does not stop its miner")
+        waited_s = 0.0
+        while await self._mines():
+            if waited_s >= STOP_LIMIT_S:
+                raise DeviceError(f"{self.address}: GET {STOP} was answered, and bmminer still runs")
+            await self.sleep(POLL_S)
+            waited_s += POLL_S
 
     async def _await_restart(self, restart: Restart, *, hashing: bool = True) -> None:
         """Until it answers after a restart: its up time began since then, and if asked for there is a rate."""
@@ -276,15 +329,22 @@ class AntminerS9(Device):
 
     async def _measure(self, point: OperatingPoint) -> Mapping[Setting, Reading]:
         """The clock that the hash rate must come from: rate over boards x 63 chips x 114 cores."""
-        if point.frequency_mhz is None:
-            return {}
+        measured: dict[Setting, Reading] = {}
+        if point.power_plan is not None:
+            plan = "normal" if await self._mines() else "sleep"
+            measured[Setting.POWER_PLAN] = Reading(plan, 0.0, PLAN_WHAT)
+        if point.frequency_mhz is not None:
+            measured[Setting.FREQUENCY] = await self._measure_clock(point.frequency_mhz, point.power_plan)
+        return measured
+
+    async def _measure_clock(self, asked_mhz: float, plan: str | None) -> Reading:
         what = "hash rate / (63 chips x 114 cores) per board"
-        settled = await self._settled()
+        settled = None if plan == "sleep" else await self._settled()
         if settled is None:
-            return {Setting.FREQUENCY: Reading(None, 0.0, what)}
+            return Reading(None, 0.0, what)
         rate, boards = settled
         measured = rate / (GHS_PER_MHZ_AND_BOARD * boards)
-        return {Setting.FREQUENCY: Reading(round(measured, 1), RATE_TOLERANCE * point.frequency_mhz, what)}
+        return Reading(round(measured, 1), RATE_TOLERANCE * asked_mhz, what)
 
     async def set_pool(self, pool: PoolSettings) -> bool:
         """Make it mine for a pool: by the API where that may write, else by the web page with a restart."""

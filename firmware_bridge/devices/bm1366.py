@@ -172,8 +172,9 @@ class Bm1366(Device):
             reads, (Capability(Setting.FREQUENCY, False, "hash counter of the chips"),), cannot
         )
 
-    async def _refuse_when_hot(self) -> None:
+    async def _too_hot_c(self) -> float | None:
         """Nothing on this link tells the temperature."""
+        return None
 
     async def _write_point(self, point: OperatingPoint) -> bool:
         chain = await self.chain()

@@ -129,6 +129,10 @@ class Device(ABC):
         clock: for stamps.
         sleep: how to wait for a restart.
         originals: where the settings before the first change are remembered.
+
+    Attributes:
+        kept_safe: why nothing may be set that could heat, and :meth:`restore` leaves everything as it is, for now; None
+            where that is not so. Set by who made it safe.
     """
 
     name: ClassVar[str]
@@ -151,6 +155,7 @@ class Device(ABC):
         self.clock: Clock = clock or SystemClock()
         self.sleep = sleep
         self.originals = originals or OriginalSettings()
+        self.kept_safe: str | None = None
         self._changing = asyncio.Lock()
 
     # ---- what a model fills in ---------------------------------------------------------------------------------------
@@ -216,7 +221,7 @@ class Device(ABC):
             What was asked, reported and measured.
 
         Raises:
-            LimitError: if a value is outside the hard limits, or the chip is too hot to change anything.
+            LimitError: if a value is outside the hard limits, or the chip is too hot for a change that could heat it.
             UserError: if the firmware has no such setting, or nothing was asked for.
             DeviceError: if the device does not answer, or its present settings cannot be read, so that they could not
                 be restored.
@@ -238,7 +243,7 @@ class Device(ABC):
                     f"{self.address}: its present {', '.join(unknown)} cannot be read, so it could not be restored; "
                     f"nothing was changed{self.unknown_hint}"
                 )
-            await self._refuse_when_hot()
+            await self._refuse_when_hot(point, present)
             before = self.originals.get(self.address) or OperatingPoint()
             merged = {s.value: v for s, v in {**present.only(asked).given(), **before.given()}.items()}
             self.originals.keep(self.address, OperatingPoint(**merged))  # type: ignore[arg-type]
@@ -247,23 +252,38 @@ class Device(ABC):
             measured = await self._measure(point)
         return Applied(point, present.only(asked), reported, measured, restarted)
 
-    async def _refuse_when_hot(self) -> None:
-        temperature_c = (await self.read_telemetry()).temperature_c
-        if temperature_c is not None and temperature_c >= self.limits.max_temperature_c:
+    async def _refuse_when_hot(self, point: OperatingPoint, present: OperatingPoint) -> None:
+        """What cools is never refused, and does not wait for telemetry either."""
+        heating = self.limits.heating(point, present)
+        if heating and self.kept_safe is not None:
+            raise LimitError(
+                f"{self.address}: {self.kept_safe}: {', '.join(heating)} stays. Nothing was changed"
+            )
+        temperature_c = await self._too_hot_c() if heating else None
+        if temperature_c is not None:
             raise LimitError(
                 f"{self.address}: the chip has {temperature_c:g} °C and this model's limit is "
-                f"{self.limits.max_temperature_c:g} °C; let it cool down first. Nothing was changed"
+                f"{self.limits.max_temperature_c:g} °C; let it cool down before changing {', '.join(heating)}. "
+                "Nothing was changed"
             )
 
+    async def _too_hot_c(self) -> float | None:
+        """Temperature of the chip where it is at the limit or above, else None."""
+        temperature_c = (await self.read_telemetry()).temperature_c
+        hot = temperature_c is not None and temperature_c >= self.limits.max_temperature_c
+        return temperature_c if hot else None
+
     async def restore(self) -> Applied | None:
-        """Bring back the settings from before the first change; None where nothing was changed.
+        """Bring back the settings from before the first change; None where nothing was changed or ``kept_safe`` is set.
 
         Not even cancellation interrupts it: a miner is never left between two points.
 
         Raises:
             DeviceError: if the device does not answer; the settings stay remembered.
+            LimitError: if the chip is too hot for those of them that could heat it: the others are back, all stay
+                remembered.
         """
-        if self.originals.get(self.address) is None:
+        if self.kept_safe is not None or self.originals.get(self.address) is None:
             return None
         task = asyncio.ensure_future(self._restore())
         cancelled = False
@@ -300,6 +320,7 @@ class Device(ABC):
             if original is None:
                 return None
             present = await self.read_point()
+            await self._restore_only_what_cools_when_hot(original, present)
             restarted = await self._write_point(original)
             reported = (await self.read_point()).only(original.given())
             measured = await self._measure(original)
@@ -311,6 +332,28 @@ class Device(ABC):
                 )
             self.originals.forget(self.address)
             return applied
+
+    async def _restore_only_what_cools_when_hot(
+        self, original: OperatingPoint, present: OperatingPoint
+    ) -> None:
+        heating = self.limits.heating(original, present)
+        temperature_c = None
+        if heating:
+            with contextlib.suppress(
+                DeviceError
+            ):  # a device that tells no temperature gets its settings back
+                temperature_c = await self._too_hot_c()
+        if temperature_c is None:
+            return
+        now = present.given()
+        cooling = {s: v for s, v in original.given().items() if s not in heating and now.get(s) != v}
+        if cooling:
+            await self._write_point(original.only(cooling))
+        raise LimitError(
+            f"{self.address}: the chip has {temperature_c:g} °C and this model's limit is "
+            f"{self.limits.max_temperature_c:g} °C, so {', '.join(heating)} is NOT back at the value from before, "
+            f"which could heat it further; let it cool down, then asiclab devices restore {self.address}"
+        )
 
     async def __aenter__(self) -> Self:
         return self

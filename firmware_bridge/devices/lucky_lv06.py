@@ -215,9 +215,15 @@ class LuckyLv06(Device):
             return False
         return await self._restart(info)
 
-    async def _refuse_when_hot(self) -> None:
-        await super()._refuse_when_hot()
+    async def _refuse_when_hot(self, point: OperatingPoint, present: OperatingPoint) -> None:
+        await super()._refuse_when_hot(point, present)
         self._refuse_fallen_back((await self.info())[0])
+
+    async def _restore_only_what_cools_when_hot(
+        self, original: OperatingPoint, present: OperatingPoint
+    ) -> None:
+        self._refuse_fallen_back((await self.info())[0])
+        await super()._restore_only_what_cools_when_hot(original, present)
 
     def _refuse_fallen_back(self, info: axeos.Info) -> None:
         if info.fell_back:

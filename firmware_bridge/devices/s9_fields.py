@@ -28,8 +28,9 @@ LIMITS = Limits(
         )
     },
     max_temperature_c=115.0,
+    plans=("normal", "sleep"),
 )
-"""Chips throttle at 125 °C by firmware; the lab stops earlier."""
+"""Chips throttle at 125 °C by firmware; the lab stops earlier. ``sleep`` is a bmminer that was stopped."""
 
 STEP_MHZ = 6.25
 """Of the PLL table; the firmware names its entries by their whole MHz: 581 is 581.25."""

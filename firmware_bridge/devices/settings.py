@@ -65,13 +65,27 @@ class Limits:
 
     Attributes:
         bounds: per setting that is a number.
-        plans: names of the power plans, where the model has them.
+        plans: names of the power plans, where the model has them, the one that draws most first.
         max_temperature_c: chip temperature from which nothing is set that could heat further.
     """
 
     bounds: Mapping[Setting, Bound]
     max_temperature_c: float
     plans: tuple[str, ...] = ()
+
+    def heating(self, point: OperatingPoint, present: OperatingPoint) -> dict[Setting, float | str]:
+        """Those settings of a point that could make the chip hotter than the present ones, or nobody knows."""
+        before = present.given()
+        return {s: v for s, v in point.given().items() if s not in before or self._hotter(s, v, before[s])}
+
+    def _hotter(self, setting: Setting, value: float | str, before: float | str) -> bool:
+        if isinstance(value, str) or isinstance(before, str):
+            if value == before or (value,) == self.plans[-1:]:
+                return False
+            if value not in self.plans or before not in self.plans:
+                return True
+            return self.plans.index(value) < self.plans.index(before)
+        return value < before if setting == Setting.FAN else value > before
 
     def check(self, model: str, point: OperatingPoint, *, beyond_factory: bool = False) -> None:
         """Refuse a point that this model must not be set to.

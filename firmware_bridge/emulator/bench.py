@@ -61,7 +61,7 @@ class BenchModel:
 
 MODELS = {
     "s9": BenchModel(
-        "Bitmain", "Antminer S9", s9_fields.LIMITS, (Setting.FREQUENCY,),
+        "Bitmain", "Antminer S9", s9_fields.LIMITS, (Setting.FREQUENCY, Setting.POWER_PLAN),
         {Setting.CORE_VOLTAGE: antminer_s9.NO_VOLTAGE, Setting.FAN: antminer_s9.NO_FAN}, 45.0,
         s9_fields.GHS_PER_MHZ_AND_BOARD * s9_fields.BOARDS, 1.0, True, False, False, True,
     ),
@@ -84,7 +84,7 @@ MODELS = {
 """The LV06 is one with a firmware that takes settings up at once and leaves its fan to the lab."""
 
 PLANS = {"normal": 0, "low power": 1, "sleep": 2}
-"""Plan to its number in ``PLAN_MHZ``."""
+"""Plan to its number in ``PLAN_MHZ``; an S9 has the first and the last of them: its bmminer runs, or is stopped."""
 
 
 class Bench:
@@ -168,6 +168,13 @@ class _BenchDevice(Device):
         self._bench.machine.advance()
         return self._bench.machine
 
+    def _talking(self) -> Machine:
+        """The miner's own program, which an S9 that sleeps does not run."""
+        machine = self._answering()
+        if self._bench.model == "s9" and self._bench.plan == "sleep":
+            raise DeviceError(f"{self.address}: its miner is stopped")
+        return machine
+
     async def identify(self) -> Identity:
         self._answering()
         facts = self._bench.facts
@@ -211,7 +218,7 @@ class _BenchDevice(Device):
         }
 
     async def read_telemetry(self) -> Telemetry:
-        self._answering()
+        self._talking()
         return Telemetry(self.clock.wall_ns(), self.clock.monotonic_ns(), **self._reading())
 
     async def read_point(self) -> OperatingPoint:
@@ -230,7 +237,12 @@ class _BenchDevice(Device):
     async def _write_point(self, point: OperatingPoint) -> bool:
         machine, facts = self._answering(), self._bench.facts
         stored = machine.stored
-        if point.power_plan is not None:
+        if point.power_plan is not None and self._bench.model == "s9":
+            self._bench.plan = point.power_plan
+            if point.power_plan == "sleep":
+                machine.stop()
+                return False
+        elif point.power_plan is not None:
             self._bench.plan = point.power_plan
             select = PLANS[point.power_plan]
             stored.frequency_mhz = PLAN_MHZ[select] or machine.in_force.frequency_mhz

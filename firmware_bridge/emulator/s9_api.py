@@ -315,7 +315,12 @@ class S9Face:
                 return HttpAnswer.of(self._configuration())
             case "/cgi-bin/set_miner_conf.cgi" if request.method == "POST":
                 return self._store(request)
-            case "/cgi-bin/reboot.cgi":
+            case "/cgi-bin/stop_bmminer.cgi":
+                self.machine.stop()
+                self.machine.on_rate()
+                await self.api.stop()
+                return HttpAnswer.text("")
+            case "/cgi-bin/reboot.cgi" | "/cgi-bin/reboot_cgminer.cgi":
                 self.machine.on_restart()
                 return HttpAnswer.text("")
             case "/" | "/index.html":

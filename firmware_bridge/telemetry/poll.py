@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ from firmware_bridge.trace.schema import MinerRow
 
 if TYPE_CHECKING:
     from firmware_bridge.stratum.server import Bridge
+
+OnReading = Callable[[Telemetry | None], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +40,19 @@ class DevicePoller:
         device: open; closed with the run.
         period_s: between two questions.
         sleep: how to wait.
+        longest_pause_s: after which a silent device is asked again at the latest.
+        on_reading: told of every reading, and None each time that the device did not answer.
     """
 
-    def __init__(self, device: Device, *, period_s: float = PERIOD_S, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        device: Device,
+        *,
+        period_s: float = PERIOD_S,
+        sleep: Sleep = asyncio.sleep,
+        longest_pause_s: float = LONGEST_PAUSE_S,
+        on_reading: OnReading | None = None,
+    ) -> None:
         self.device = device
         self.period_s = period_s
         self.readings = 0
@@ -50,6 +63,8 @@ class DevicePoller:
         """Of the telemetry that it has filled so far."""
         self._host = urlsplit(device.address).hostname or ""
         self._sleep = sleep
+        self._longest_pause_s = longest_pause_s
+        self._on_reading = on_reading
         self._waiting: list[Telemetry] = []
         self._silent_since: int | None = None
         self._bridge: Bridge | None = None
@@ -68,7 +83,7 @@ class DevicePoller:
         with contextlib.suppress(TraceError):
             self._flush(last=True)
         try:
-            self.changed(await self.device.restore(), "end of the run")
+            await self._restore()
         except LabError as error:
             self._event("not-restored", "error", {"error": str(error)})
         await self.device.aclose()
@@ -82,26 +97,33 @@ class DevicePoller:
                 wall_ns = self._bridge.clock.wall_ns()
                 self._bridge.run.setting(miner=self.miner, wall_ns=wall_ns, reason=reason, **change._asdict())
 
+    async def _restore(self) -> None:
+        self.changed(await self.device.restore(), "end of the run")
+
     async def _run(self) -> None:
         pause_s = self.period_s
         introduced = False
         while True:
+            reading = None
             try:
                 if not introduced:
                     self.identity = await self.device.identify()
                     self._event("device", "info", {"identity": self.identity.to_json()})
                     introduced = True
-                self._take(await self.device.read_telemetry())
+                reading = await self.device.read_telemetry()
+                self._take(reading)
                 pause_s = self.period_s
             except TraceError:
                 return  # the bridge itself stops for that
             except LabError as error:
                 self._fell_silent(error)
-                pause_s = min(2.0 * pause_s, LONGEST_PAUSE_S)
+                pause_s = min(2.0 * pause_s, self._longest_pause_s)
             except Exception as error:  # a fault in a driver must end neither the run nor the polling
                 log.exception("%s: internal error", without_secrets(self.device.address))
                 self._fell_silent(DeviceError(f"internal error of its driver: {type(error).__name__}"))
-                pause_s = min(2.0 * pause_s, LONGEST_PAUSE_S)
+                pause_s = min(2.0 * pause_s, self._longest_pause_s)
+            if self._on_reading is not None:
+                await self._on_reading(reading)
             await self._sleep(pause_s)
 
     def _take(self, reading: Telemetry) -> None:

@@ -89,7 +89,7 @@ async def test_a_real_looking_device_is_read_field_by_field() -> None:
     ]
     assert reading.core_voltage_mv is None
     assert reading.power_w is None
-    assert point == OperatingPoint(frequency_mhz=631.0)
+    assert point == OperatingPoint(frequency_mhz=631.0)  # no web page, so no plans
     assert "}{" in (reading.raw or "")
 
 
@@ -237,6 +237,28 @@ async def test_a_cancelled_sweep_leaves_the_device_as_it_was() -> None:
             await task
         assert appliance.machine.in_force.frequency_mhz == 631.0
         assert appliance.machine.stored.frequency_mhz == 631.0
+
+
+async def test_it_sleeps_and_is_woken_by_the_restoration() -> None:
+    async with emulated("s9") as (appliance, ready):
+        device = driver(ready["ports"]["api"], ready["ports"]["http"])
+        async with device:
+            before = await device.read_point()
+            assert before == OperatingPoint(frequency_mhz=631.0, power_plan="normal")
+            applied = await device.apply(OperatingPoint(power_plan="sleep"))
+            assert applied.in_force
+            assert not appliance.machine.thermal.running
+            with pytest.raises(DeviceError):
+                await device.read_telemetry()
+            assert (await device.read_point()).power_plan == "sleep"
+            slower = await device.apply(OperatingPoint(frequency_mhz=550.0))  # which wakes it
+            assert slower.restarted
+            assert appliance.machine.thermal.running
+            await device.apply(OperatingPoint(power_plan="sleep"))
+        again = driver(ready["ports"]["api"], ready["ports"]["http"])
+        assert await again.read_point() == before
+        assert (await again.read_telemetry()).hash_rate_ghs
+        await again.aclose()
 
 
 async def test_an_exception_in_a_sweep_leaves_the_device_as_it_was() -> None:

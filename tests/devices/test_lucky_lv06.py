@@ -314,12 +314,17 @@ async def _uptime(device: LuckyLv06) -> float:
     return math.inf
 
 
-async def test_a_hot_chip_is_not_set() -> None:
+async def test_a_hot_chip_is_set_to_nothing_that_could_heat_it_and_to_everything_that_cools() -> None:
     async with emulated() as (appliance, ready), driver(ready["ports"]["http"]) as device:
         appliance.face.overheat = True  # type: ignore[attr-defined] # so that the firmware does not fall back itself
         appliance.machine.thermal.temperature_c = 80.0
-        with pytest.raises(LimitError, match="limit is 75 °C"):
-            await device.apply(OperatingPoint(frequency_mhz=400.0))
+        for hotter in (OperatingPoint(frequency_mhz=500.0), OperatingPoint(400.0, core_voltage_mv=1250.0)):
+            with pytest.raises(LimitError, match="limit is 75 °C"):
+                await device.apply(hotter)
+        assert appliance.machine.stored.frequency_mhz == 485.0
+        await device.apply(OperatingPoint(frequency_mhz=400.0, core_voltage_mv=1100.0))
+        assert appliance.machine.in_force.core_voltage_mv == 1100.0
+        appliance.machine.thermal.temperature_c = 50.0
 
 
 @pytest.mark.parametrize("firmware", ["1.1.0", "2.9.0", "2.15.0"])
