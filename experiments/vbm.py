@@ -61,8 +61,8 @@ class Block:
 
     @property
     def difficulty_per_hour(self) -> float:
-        """Accepted difficulty per hour."""
-        return 3600.0 * self.tally.difficulty / self.seconds
+        """Accepted difficulty per hour, without the time by which this host was late for an emulated miner."""
+        return 3600.0 * self.tally.difficulty / (self.seconds * (1.0 - self.side.late))
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,11 @@ class ArmResult:
         arm: which.
         difficulty_per_hour: accepted, mean over the blocks.
         gain: against ``direct``; None for that itself.
-        predicted: gain by the formula, None where the miner does not tell its times.
+        predicted: gain by the formula, of the ``t_hash`` that was set and the waits that the miners measured in both
+            arms; None for a miner that does not tell them.
+        ideal: the same if nothing were left to wait for; of ``vbm`` only.
         eta: measured by the miner over all blocks, with its 95 % interval; None for a real miner.
-        eta_formula: ``t_hash / (t_hash + t_network + t_stratum)`` of the times that were set.
+        eta_formula: ``t_hash / (t_hash + t_network + t_stratum)`` of the ``t_hash`` that was set and the mean wait.
         idle_ms: quantiles .5, .9 and .99 of the waits after a share.
         stale_rate: stale shares over submitted ones.
         duplicate_rate: duplicates over submitted ones.
@@ -129,6 +131,7 @@ class ArmResult:
     difficulty_per_hour: float
     gain: Gain | None
     predicted: float | None
+    ideal: float | None
     eta: tuple[float, float, float] | None
     eta_formula: float | None
     idle_ms: tuple[float, float, float] | None
@@ -293,7 +296,7 @@ def judge(subject: Subject, plan: Plan, blocks: Sequence[Block]) -> VbmResult:
     by_arm = {arm: [b for b in blocks if b.arm == arm] for arm in plan.arms}
     half = _half_share(blocks)
     direct = [_rate(b, half) for b in by_arm["direct"]]
-    stratum_s = _stratum_s(by_arm["direct"])
+    direct_waits = [w for b in by_arm["direct"] for w in b.side.waiting_s]
     results = []
     for arm, mine in by_arm.items():
         rates = [b.difficulty_per_hour for b in mine]
@@ -302,22 +305,19 @@ def judge(subject: Subject, plan: Plan, blocks: Sequence[Block]) -> VbmResult:
             tally.submitted += block.tally.submitted
             tally.rejected += block.tally.rejected
         waits = [w for b in mine for w in b.side.waiting_s]
-        formula = predicted = None
+        formula = predicted = ideal = None
         if isinstance(subject, EmulatedSubject):
-            network_s = float(np.mean([b.round_trip_s for b in mine])) if arm != "vbm" else 0.0
-            if subject.waits:
-                formula = eta(subject.t_hash_s, network_s, stratum_s + subject.load_s)
-                far_s = float(np.mean([b.round_trip_s for b in by_arm["direct"]]))
-                overhead_s = stratum_s + subject.load_s
-                predicted = throughput_gain(subject.t_hash_s, far_s + overhead_s, network_s + overhead_s)
-            else:
-                formula, predicted = eta(subject.t_hash_s, 0.0, subject.load_s), 0.0
+            before_s, after_s = (_mean(w) if subject.waits else 0.0 for w in (direct_waits, waits))
+            formula = eta(subject.t_hash_s, after_s, subject.load_s)
+            predicted = throughput_gain(subject.t_hash_s, before_s + subject.load_s, after_s + subject.load_s)
+            ideal = throughput_gain(subject.t_hash_s, before_s + subject.load_s, subject.load_s)
         results.append(
             ArmResult(
                 arm=arm,
                 difficulty_per_hour=float(np.mean(rates)),
                 gain=None if arm == "direct" else gain_of([_rate(b, half) for b in mine], direct),
                 predicted=None if arm == "direct" else predicted,
+                ideal=ideal if arm == "vbm" else None,
                 eta=_eta_interval(mine),
                 eta_formula=formula,
                 idle_ms=_quantiles_ms(waits),
@@ -344,13 +344,12 @@ def _half_share(blocks: Sequence[Block]) -> float:
 
 def _rate(block: Block, half: float) -> float:
     """Accepted difficulty per hour with half a share on top, so that a block without any has a logarithm too."""
-    return 3600.0 * (block.tally.difficulty + half) / block.seconds
+    seconds = block.seconds * (1.0 - block.side.late)
+    return 3600.0 * (block.tally.difficulty + half) / seconds
 
 
-def _stratum_s(direct: Sequence[Block]) -> float:
-    """What a direct miner waits beyond the round trip: the pool's own time, median over all shares."""
-    over = [w - b.round_trip_s for b in direct for w in b.side.waiting_s]
-    return max(0.0, float(np.median(over))) if over else 0.0
+def _mean(waits_s: Sequence[float]) -> float:
+    return float(np.mean(waits_s)) if waits_s else 0.0
 
 
 def _eta_interval(blocks: Sequence[Block]) -> tuple[float, float, float] | None:

@@ -16,6 +16,8 @@ from firmware_bridge.errors import DeviceError, UserError
 if TYPE_CHECKING:
     from firmware_bridge.devices.device import Device, PoolSettings
 
+LONG_S = 1e6
+"""Longer than any block: miners are ended by it, not by themselves."""
 RESTORE_TRIES = 6
 RESTORE_PAUSE_S = 20.0
 """Between attempts to set a miner's own pool again: a restart takes an LV06 away for 40 to 60 s."""
@@ -30,12 +32,14 @@ class Side:
         hashing_s: each stretch of hashing.
         waiting_s: each wait after a share.
         load_s: time for taking up jobs.
+        late: part of the time by which this host's timers rang late for an emulated miner.
     """
 
     eta: float | None
     hashing_s: list[float] = field(default_factory=list)
     waiting_s: list[float] = field(default_factory=list)
     load_s: float = 0.0
+    late: float = 0.0
 
 
 class Subject(Protocol):
@@ -55,44 +59,82 @@ class Subject(Protocol):
 
 
 class EmulatedSubject:
-    """A :class:`WorkMiner`, new in every block.
+    """Emulated miners (``emulator.work_miner``), new in every block; what they do not know of each other adds up.
 
     Args:
         t_hash_s: mean time of a share.
-        waits: whether its firmware waits a round trip after each share.
+        waits: whether their firmware waits a round trip after each share.
         seed: chance.
         load_s: what taking up a job costs.
         constant: whether each share takes exactly the mean.
+        miners: how many, each with its own connection; more give a narrower interval in the same time.
     """
 
     def __init__(
-        self, t_hash_s: float, *, waits: bool, seed: int, load_s: float = 0.0, constant: bool = False
+        self,
+        t_hash_s: float,
+        *,
+        waits: bool,
+        seed: int,
+        load_s: float = 0.0,
+        constant: bool = False,
+        miners: int = 1,
     ) -> None:
         if not 0 < t_hash_s < math.inf:
             raise UserError(f"the mean time of a share is above 0 s, not {t_hash_s!r}")
-        self.name = f"emulated, {'waits' if waits else 'queues'}"
+        if miners < 1:
+            raise UserError(f"there is at least one miner, not {miners}")
+        count = "" if miners == 1 else f", {miners} miners"
+        self.name = f"emulated, {'waits' if waits else 'queues'}{count}"
         self.t_hash_s, self.waits, self.load_s, self._constant = t_hash_s, waits, load_s, constant
+        self._miners = miners
         self._rng = np.random.default_rng(seed)
 
     async def block(self, host: str, port: int, seconds: float, started: Callable[[], None]) -> Side:
-        """Mine for a while."""
-        from firmware_bridge.emulator.work_miner import WorkMiner
+        """Mine for a while, counted from when the last of them has work."""
+        from firmware_bridge.emulator.work_miner import WorkMiner, joined
 
-        miner = WorkMiner(
-            host,
-            port,
-            t_hash_s=self.t_hash_s,
-            waits=self.waits,
-            load_s=self.load_s,
-            constant=self._constant,
-            rng=self._rng,
-        )
-        ledger = await miner.run(seconds, on_first_job=started)
+        miners = [
+            WorkMiner(
+                host,
+                port,
+                t_hash_s=self.t_hash_s,
+                waits=self.waits,
+                load_s=self.load_s,
+                constant=self._constant,
+                rng=rng,
+            )
+            for rng in self._rng.spawn(self._miners)
+        ]
+        waiting, ready = len(miners), asyncio.Event()
+
+        def one_more() -> None:
+            nonlocal waiting
+            waiting -= 1
+            if not waiting:
+                ready.set()
+
+        work = [asyncio.ensure_future(m.run(LONG_S, on_first_job=one_more)) for m in miners]
+        first = asyncio.ensure_future(ready.wait())
+        try:
+            done, _ = await asyncio.wait({*work, first}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # a miner that ends before its time has failed
+            started()
+            done, _ = await asyncio.wait(work, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (*work, first):
+                task.cancel()
+            await asyncio.gather(*work, first, return_exceptions=True)
+        ledger = joined([miner.ledger for miner in miners])
         return Side(
             ledger.eta,
             [ns / 1e9 for ns in ledger.hashes_ns],
             [ns / 1e9 for ns in ledger.waits_ns],
             ledger.loading_ns / 1e9,
+            ledger.late,
         )
 
     async def end(self) -> None:

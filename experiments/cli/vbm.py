@@ -135,6 +135,9 @@ def ab(
             "--firmware", metavar="waits|queues", help="Emulated miner: what it does after a share."
         ),
     ] = "waits",
+    miners: Annotated[
+        int, typer.Option("--miners", min=1, help="How many emulated miners mine side by side.")
+    ] = 8,
     blocks: Annotated[int, typer.Option("--blocks", min=2, help="How often each arm is run.")] = 10,
     block_seconds: Annotated[
         float, typer.Option("--block-seconds", metavar="S", min=0.1, help="How long each time.")
@@ -212,7 +215,7 @@ def ab(
 
         password = _password(password_file)
         result = asyncio.run(
-            _run(plan, (device, settle, t_hash / 1e3, firmware == "waits"), password, stop, json)
+            _run(plan, (device, settle, t_hash / 1e3, firmware == "waits", miners), password, stop, json)
         )
     _tell(result, json)
     if out is not None:
@@ -222,14 +225,14 @@ def ab(
 
 
 async def _run(
-    plan: Plan, subject: tuple[str | None, float, float, bool], password: str, stop: Stop, json: bool
+    plan: Plan, subject: tuple[str | None, float, float, bool, int], password: str, stop: Stop, json: bool
 ) -> VbmResult:
     import asyncio
 
     from experiments.cli import output
     from experiments.vbm import Block, DeviceSubject, EmulatedSubject, run
 
-    url, settle_s, t_hash_s, waits = subject
+    url, settle_s, t_hash_s, waits, miners = subject
     done = 0
     with output.bar("Running blocks", shown=not json) as advance_to:
 
@@ -251,7 +254,9 @@ async def _run(
         async def compare() -> VbmResult:
             if url is None:
                 return await run(
-                    EmulatedSubject(t_hash_s, waits=waits, seed=plan.seed), plan, on_block=one_more
+                    EmulatedSubject(t_hash_s, waits=waits, seed=plan.seed, miners=miners),
+                    plan,
+                    on_block=one_more,
                 )
             from firmware_bridge.devices.registry import open_device
 

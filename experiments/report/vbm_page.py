@@ -135,7 +135,7 @@ def block_plot(result: VbmResult) -> Markup:
                 markersize=5,
                 label=arm.arm,
             )
-        axes.set_ylim(bottom=0.0)
+        axes.set_ylim(0.0, 1.1 * max(block.difficulty_per_hour for block in result.blocks) or 1.0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("block")
         axes.set_ylabel("accepted difficulty per hour")

@@ -54,6 +54,7 @@ class BuiltinPool:
         self.workers = 0
         self._server: asyncio.Server | None = None
         self._open: set[_Client] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str) -> int:
         """Listen on a free port; returns it."""
@@ -67,9 +68,14 @@ class BuiltinPool:
             server.close()
             for client in list(self._open):
                 client.abort()
+            await asyncio.gather(*self._serving)
             await server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         client = _Client(self, writer)
         self._open.add(client)
         try:

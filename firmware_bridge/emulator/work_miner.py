@@ -9,7 +9,7 @@ which a few hashes are enough, and verifies anywhere.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -65,9 +65,28 @@ class Ledger:
         total = self.hashing_ns + self.waiting_ns + self.loading_ns
         return self.hashing_ns / total if total else None
 
+    @property
+    def late(self) -> float:
+        """Part of the time by which this host's timers rang late."""
+        total = self.hashing_ns + self.waiting_ns + self.loading_ns + self.late_ns
+        return self.late_ns / total if total else 0.0
+
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
+
+
+def joined(ledgers: Sequence[Ledger]) -> Ledger:
+    """The books of several miners as one: times add up, stretches follow each other."""
+    return Ledger(
+        hashing_ns=sum(x.hashing_ns for x in ledgers),
+        waiting_ns=sum(x.waiting_ns for x in ledgers),
+        loading_ns=sum(x.loading_ns for x in ledgers),
+        idle_ns=sum(x.idle_ns for x in ledgers),
+        late_ns=sum(x.late_ns for x in ledgers),
+        waits_ns=[ns for x in ledgers for ns in x.waits_ns],
+        hashes_ns=[ns for x in ledgers for ns in x.hashes_ns],
+    )
 
 
 class WorkMiner:

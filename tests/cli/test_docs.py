@@ -28,6 +28,11 @@ SHORTER = {
     "asiclab proxy --upstream 127.0.0.1:3333 --seconds 60": "proxy --upstream 127.0.0.1:1 --port 0 --seconds 0.2",
     "asiclab emulate s9 --pool 127.0.0.1:3334 --scale 2^-26 --seconds 60": "emulate --help",
     "asiclab demo --out demo-out": "demo --help",
+    "asiclab vbm eta --out eta.html": "vbm eta --seconds 1 --out eta.html",
+    "asiclab vbm ab --round-trip 50 --t-hash 200 --firmware waits --out waits.html": (
+        "vbm ab --round-trip 10 --t-hash 20 --blocks 2 --block-seconds 0.5 --out waits.html"
+    ),
+    "asiclab vbm ab --round-trip 50 --t-hash 200 --firmware queues --out queues.html": "vbm ab --help",
 }
 NOT_OURS = ("python3 -m venv", ".venv/bin/pip", ". .venv/bin/activate", "make ")
 
@@ -45,13 +50,14 @@ NEEDS_A_DEVICE = (
     "asiclab broker",
     "asiclab mqtt ",
     "asiclab proxy --host",
+    "asiclab vbm ab --device",
 )
 """What waits for a miner or takes its ports: the command and its options have to exist."""
 
 
 def named_options_exist(lab: Any, line: str) -> None:
     words = shlex.split(line)[1:]
-    command = words[:2] if words[0] in ("devices", "mqtt") else words[:1]
+    command = words[:2] if words[0] in ("devices", "mqtt", "vbm") else words[:1]
     shown = lab(*command, "--help").stdout
     assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", shown)), line
 

@@ -5,85 +5,38 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from experiments.report.vbm_page import render, write_page
 from experiments.vbm import Block, DeviceSubject, EmulatedSubject, Plan, Side, judge, run
-from firmware_bridge.clock import SystemClock
-from firmware_bridge.emulator.builtin_pool import BuiltinPool
-from firmware_bridge.emulator.delay import DelayRelay, Tally
-from firmware_bridge.emulator.work_miner import WorkMiner
+from firmware_bridge.emulator.delay import Tally
 from firmware_bridge.errors import UserError
-from firmware_bridge.stratum.efficiency import eta
-
-CELLS = [(rtt, waits) for rtt in (0.0, 0.05, 0.2) for waits in (True, False)]
-
-
-async def measured_eta(
-    rtt: float, waits: bool, seconds: float, t_hash: float = 0.05
-) -> tuple[float, float, int]:
-    """Measured eta, that of the formula with the times that were really there, and shares."""
-    pool = BuiltinPool(np.random.default_rng(1), SystemClock(), mode="swh")
-    relay = DelayRelay("127.0.0.1", await pool.start("127.0.0.1"), round_trip_s=rtt)
-    miner = WorkMiner(
-        *await relay.start(), t_hash_s=t_hash, waits=waits, constant=True, rng=np.random.default_rng(2)
-    )
-    ledger = await miner.run(seconds)
-    await relay.stop()
-    await pool.stop()
-    assert not pool.rejected
-    assert pool.accepted >= len(ledger.hashes_ns) - 2
-    hashing = float(np.mean(ledger.hashes_ns)) / 1e9
-    network = relay.mean_round_trip_s if waits else 0.0
-    assert relay.mean_round_trip_s >= 0.98 * rtt
-    found, formula = ledger.eta, eta(hashing, network)
-    assert found is not None
-    assert formula is not None
-    return found, formula, len(ledger.hashes_ns)
-
-
-async def check_cells(seconds: float) -> None:
-    for (rtt, waits), (found, formula, shares) in zip(
-        CELLS, await asyncio.gather(*(measured_eta(*cell, seconds) for cell in CELLS)), strict=True
-    ):
-        assert shares > seconds
-        # a busy machine adds to the pool's own time, which the formula is not told
-        assert formula - 0.12 < found < formula + 0.03 + 1.5 / shares, (rtt, waits, found, formula)
-
-
-@pytest.mark.costly
-async def test_eta_is_that_of_the_formula_for_miners_that_wait_and_1_for_those_that_queue() -> None:
-    await check_cells(5.0)
-
-
-@pytest.mark.slow
-async def test_eta_is_that_of_the_formula_over_half_a_minute() -> None:
-    await check_cells(30.0)
 
 
 @pytest.mark.costly
 async def test_managed_work_wins_a_round_trip_for_a_miner_that_waits_and_nothing_for_one_that_queues() -> (
     None
 ):
-    plan = Plan(blocks=2, block_s=2.0, round_trip_s=0.2, seed=1)
+    plan = Plan(blocks=2, block_s=1.5, round_trip_s=0.2, seed=1)
     waiting, queueing = await asyncio.gather(
-        run(EmulatedSubject(0.1, waits=True, seed=1, constant=True), plan),
-        run(EmulatedSubject(0.1, waits=False, seed=1, constant=True), plan),
+        run(EmulatedSubject(0.1, waits=True, seed=1, miners=8), plan),
+        run(EmulatedSubject(0.1, waits=False, seed=1, miners=8), plan),
     )
     arms = {arm.arm: arm for arm in waiting.arms}
     assert arms["vbm"].predicted == pytest.approx(2.0, rel=0.25)
     assert arms["vbm"].gain is not None
-    assert 1.0 < arms["vbm"].gain.gain < 2.6
-    assert abs(arms["relay"].gain.gain) < 0.35  # type: ignore[union-attr]
+    assert 1.0 < arms["vbm"].gain.gain < 3.5
+    assert arms["relay"].gain is not None
+    assert abs(arms["relay"].gain.gain) < 0.6
     assert arms["direct"].eta is not None
-    assert arms["direct"].eta[0] == pytest.approx(1 / 3, abs=0.08)
+    assert arms["direct"].eta[0] == pytest.approx(1 / 3, abs=0.1)
     for arm in queueing.arms:
         assert arm.predicted in (None, 0.0)
-        assert arm.gain is None or abs(arm.gain.gain) < 0.25
+        assert arm.gain is None or abs(arm.gain.gain) < 0.6
         assert arm.eta is not None
-        assert arm.eta[0] > 0.97
+        assert arm.eta[0] > 0.99
         assert not arm.rejected, arm
+    assert sum(block.tally.accepted for block in queueing.blocks) > 8 * 8 * 4
     page = render(waiting, plan)
     assert waiting.verdict["text"] in page
     assert "direct again" in page
