@@ -205,7 +205,7 @@ class Publisher:
                     pass
                 self._wake.clear()
 
-    async def finish(self, patience_s: float) -> bool:
+    async def finish(self, patience_s: float, *, linger_s: float = LINGER_S) -> bool:
         """Let :meth:`work` publish what is left of runs that have ended, and answer recorders for a while.
 
         Returns:
@@ -219,7 +219,7 @@ class Publisher:
         try:
             async with asyncio.timeout(patience_s):
                 quiet_since = loop.time()
-                while not self.settled or loop.time() - quiet_since < LINGER_S:
+                while not self.settled or loop.time() - quiet_since < linger_s:
                     await asyncio.sleep(0.02)
                     if not self.settled:
                         quiet_since = loop.time()

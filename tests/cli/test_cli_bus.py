@@ -15,11 +15,12 @@ from experiments import config as lab_config
 from experiments.cli import app
 from experiments.cli.command import _registry
 from firmware_bridge.errors import UserError
+from firmware_bridge.telemetry.mqtt import MqttClient
 from firmware_bridge.trace.schema import RunRecord
 from firmware_bridge.trace.writer import TraceWriter
 from tests.stratum.bridge_kit import EVERY_HASH, RawMiner
 from tests.telemetry.mosquitto_kit import running
-from tests.telemetry.mqtt_kit import assert_equal, fill, url_of
+from tests.telemetry.mqtt_kit import assert_equal, fill, settings_for, url_of
 from tests.telemetry.test_mqtt_outage import mine
 
 PATIENCE_S = 90.0
@@ -99,19 +100,26 @@ def test_a_stored_run_is_published_once_and_recorded_elsewhere(lab: Any) -> None
     assert_equal(url_of(lab.folder / "lab.db"), url_of(lab.folder / "remote.db"), run_id)
 
 
-@pytest.mark.costly
 def test_what_passes_can_be_watched(lab: Any) -> None:
-    run_id = stored(lab.folder)
     with running(lab.folder / "m") as broker:
-        bus = ("--broker", broker.url(), "--lab", "bench")
-        with lab.process("mqtt", "publish", run_id, "--stay", *bus):
-            out = lab("mqtt", "watch", "--messages", 1, "--json", *bus).stdout
-            plain = lab("mqtt", "watch", "--messages", 1, *bus).stdout
-    line = json.loads(out)
-    assert line["topic"] == "asiclab/bench/run"
-    assert line["payload"]["record"]["run_id"] == run_id
-    assert plain.startswith("asiclab/bench/run  ")
-    assert len(plain.splitlines()) == 1
+
+        async def say() -> None:
+            client = MqttClient(settings_for(broker.url()))
+            await client.start()
+            await client.publish(
+                "asiclab/bench/s9/event",
+                b'{"id": 3, "row": {"kind": "\\u001b[31m", "miner": null}}',
+                retain=True,
+            )
+            await client.stop()
+
+        asyncio.run(say())
+        bus = ("--broker", broker.url(), "--lab", "bench", "--messages", 1)
+        line = json.loads(lab("mqtt", "watch", "--json", *bus).stdout)
+        plain = lab("mqtt", "watch", *bus).stdout
+    assert (line["topic"], line["retained"]) == ("asiclab/bench/s9/event", True)
+    assert line["payload"]["row"]["kind"] == "\x1b[31m"
+    assert plain == "asiclab/bench/s9/event  id=3 kind=?[31m\n"
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ async def test_every_row_of_every_table_arrives_as_it_is_stored(tmp_path: Path) 
             run.update_miner(1, address="10.0.0.7:1234", model="s9")
             run.update(jitter_floor={"median_ns": 1200})
             run.end("success", "500 shares")
-            assert await publisher.finish(30.0)
+            assert await publisher.finish(30.0, linger_s=0.05)
             await eventually(lambda: recorder.complete == [run.run_id])
             found = assert_equal(local, remote, run.run_id)
             assert len(found["shares"]) == 500
@@ -89,7 +89,7 @@ async def test_a_recorder_that_starts_late_asks_for_the_whole_run(tmp_path: Path
             async with recording(settings, remote) as recorder:
                 await eventually(lambda: recorder.counts.rows == 112)
                 run.end("success")
-                assert await publisher.finish(30.0)
+                assert await publisher.finish(30.0, linger_s=0.05)
                 await eventually(lambda: recorder.complete)
                 assert_equal(local, remote, run.run_id)
 
@@ -101,7 +101,7 @@ async def test_runs_from_before_the_recorder_came_are_told_of_when_the_lab_is_ba
         old = begin(writer, 50)
         old.end("abort", "first")
         async with publishing(settings, local, old.run_id, presence=dict) as publisher:
-            assert await publisher.finish(30.0)
+            assert await publisher.finish(30.0, linger_s=0.05)
         live = begin(writer, 20)
         async with (
             recording(settings, remote) as recorder,
@@ -109,7 +109,7 @@ async def test_runs_from_before_the_recorder_came_are_told_of_when_the_lab_is_ba
         ):
             await eventually(lambda: recorder.complete == [old.run_id])
             live.end("success")
-            assert await publisher.finish(30.0)
+            assert await publisher.finish(30.0, linger_s=0.05)
             await eventually(lambda: len(recorder.complete) == 2)
         assert_equal(local, remote, old.run_id)
         assert_equal(local, remote, live.run_id)
@@ -127,7 +127,7 @@ async def test_a_publisher_that_comes_back_goes_on_where_it_was(tmp_path: Path) 
             run.end("success")
             async with publishing(settings, local) as second:
                 second.add_unfinished()
-                assert await second.finish(30.0)
+                assert await second.finish(30.0, linger_s=0.05)
                 await eventually(lambda: recorder.complete)
                 assert second.rows < 100
         assert Positions(locate(local), settings).unfinished() == []
@@ -139,14 +139,14 @@ async def test_a_broker_that_drops_what_it_acknowledged_is_found_out(tmp_path: P
     local, remote = url_of(tmp_path / "lab.db"), url_of(tmp_path / "remote.db")
     extra = ("max_queued_messages 50", "max_inflight_messages 1")
     with running(tmp_path / "m", extra=extra) as mosquitto, TraceWriter(local) as writer:
-        run = begin(writer, 500)
+        run = begin(writer, 200)
         run.end("success")
         settings = settings_for(mosquitto.url())
         async with (
             recording(settings, remote) as recorder,
             publishing(settings, local, run.run_id) as publisher,
         ):
-            await publisher.finish(60.0)
+            await publisher.finish(60.0, linger_s=0.05)
             await eventually(lambda: recorder.complete)
             assert recorder.counts.asked > 0
             assert_equal(local, remote, run.run_id)
@@ -164,7 +164,7 @@ async def test_two_labs_and_a_run_without_an_end_share_one_trace(tmp_path: Path)
                     if lab == "one":
                         run.end("success")
                 async with publishing(settings_for(mosquitto.url(), lab), local, run.run_id) as publisher:
-                    assert await publisher.finish(30.0)
+                    assert await publisher.finish(30.0, linger_s=0.05)
                     await eventually(lambda: not list(recorder.lacking()))
                 runs.append((local, run.run_id))
             await eventually(lambda: recorder.complete == [runs[0][1]])
@@ -223,7 +223,7 @@ async def test_a_row_too_large_for_a_message_is_an_event_and_the_rest_arrives(tm
                 settings, local, run.run_id, presence=dict, tell=lambda kind, *_: told.append(kind)
             ) as publisher,
         ):
-            assert await publisher.finish(30.0)
+            assert await publisher.finish(30.0, linger_s=0.05)
             await eventually(lambda: recorder.complete)
     assert told.count("mqtt-row-refused") == 1
     readings = TraceReader(remote).dicts(1, "telemetry")
@@ -275,7 +275,7 @@ async def test_what_strangers_say_is_refused_and_logged_and_changes_nothing(
                 await stranger.publish(topic, payload)
             await eventually(lambda: recorder.counts.refused >= 6)
             run.end("success")
-            assert await publisher.finish(30.0)
+            assert await publisher.finish(30.0, linger_s=0.05)
             await eventually(lambda: recorder.complete == [run.run_id])
             assert recorder.client.counts.too_large == 1
         await stranger.stop()
@@ -361,7 +361,7 @@ async def test_other_databases_and_either_broker_serve_as_well(tmp_path: Path, k
             recording(settings, remote) as recorder,
             publishing(settings, local, run.run_id) as publisher,
         ):
-            assert await publisher.finish(30.0)
+            assert await publisher.finish(30.0, linger_s=0.05)
             await eventually(lambda: recorder.complete)
     assert_equal(local, remote, run.run_id)
 
