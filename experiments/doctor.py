@@ -304,12 +304,12 @@ def _other_miners() -> Finding:
 
 def _mqtt() -> Finding:
     needed = ("telemetry and commands over MQTT", "asiclab broker")
-    extras = {"aiomqtt": "mqtt", "amqtt": "broker"}
-    lacking = [name for name in extras if importlib.util.find_spec(name) is None]
+    names = ("aiomqtt", "amqtt")
+    lacking = [name for name in names if importlib.util.find_spec(name) is None]
     if lacking:
-        remedy = f'pip install "asic-reservoir-lab[{",".join(extras[name] for name in lacking)}]"'
+        remedy = 'pip install "asic-reservoir-lab[broker]"'
         return Finding("MQTT", needed, "limited", f"{', '.join(lacking)} not installed", remedy)
-    return Finding("MQTT", needed, "ok", ", ".join(f"{n} {importlib.metadata.version(n)}" for n in extras))
+    return Finding("MQTT", needed, "ok", ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names))
 
 
 def _columnar() -> Finding:

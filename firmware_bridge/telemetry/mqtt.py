@@ -42,6 +42,8 @@ INFLIGHT = 20
 WAITING_MESSAGES = 20_000
 WAITING_BYTES = 32 << 20
 """What may wait here for the handlers."""
+UNSPECIFIED = 128
+"""paho's reason for a connection that the other side closed."""
 ANSWER_S = 10.0
 """Patience with a broker's answers."""
 
@@ -294,7 +296,8 @@ class MqttClient:
             return up, "the connection ended"
         except aiomqtt.MqttError as error:
             cause = error.__cause__ or error
-            return up, f"the connection was lost ({cause})"
+            hung_up = getattr(getattr(cause, "rc", None), "value", None) == UNSPECIFIED
+            return up, "the broker hung up" if hung_up else f"the connection was lost ({cause})"
         finally:
             self._link = None
             self._up.clear()
@@ -416,5 +419,5 @@ def _aiomqtt() -> Any:
     try:
         import aiomqtt
     except ModuleNotFoundError:
-        raise UserError("MQTT needs aiomqtt: pip install 'asic-reservoir-lab[mqtt]'") from None
+        raise UserError("MQTT needs aiomqtt: pip install 'aiomqtt>=2.5,<3'") from None
     return aiomqtt
