@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateTable
 
+from firmware_bridge.errors import UserError
 from firmware_bridge.trace.records import storable
 from firmware_bridge.trace.schema import metadata, miners, runs, shares
 from firmware_bridge.trace.sinks import Sink
@@ -167,13 +168,24 @@ class ForeignRuns:
         return found
 
     def store(self, parts: Sequence[tuple[ForeignRun, Batch]]) -> None:
-        """Store what came of some runs, in one transaction."""
+        """Store what came of some runs, in one transaction.
 
-        def operation(sink: Sink) -> None:
+        Raises:
+            UserError: if somebody else stores rows of the same run in this trace.
+        """
+
+        def operation(sink: Sink) -> str | None:
+            for run, batch in parts:
+                for table in batch.rows:
+                    place = and_(received.c.run_id == run.run_id, received.c.table_name == table)
+                    if sink.execute(select(received.c.last_id).where(place)) != run.last.get(table):
+                        return run.run_id
             for run, batch in parts:
                 _store(sink, run, batch)
+            return None
 
-        self._writer.call(operation)
+        if (taken := self._writer.call(operation)) is not None:
+            raise UserError(f"another recorder stores run {taken} in this trace; let one of them do it")
         for run, batch in parts:
             run.last.update({table: last for table, (_, last) in batch.rows.items()})
             run.ended = run.ended or batch.end

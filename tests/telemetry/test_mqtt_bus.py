@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from firmware_bridge.errors import UserError
 from firmware_bridge.telemetry.messages import (
     RECORD_COLUMNS,
     TABLES,
@@ -20,6 +23,7 @@ from firmware_bridge.telemetry.messages import (
 )
 from firmware_bridge.telemetry.mqtt import MqttClient, MqttSettings, Received
 from firmware_bridge.telemetry.positions import Positions
+from firmware_bridge.telemetry.remote import RemoteRecorder
 from firmware_bridge.trace.reader import TraceReader
 from firmware_bridge.trace.run_writer import RunWriter
 from firmware_bridge.trace.schema import RunRecord, TelemetryRow
@@ -349,7 +353,10 @@ async def test_a_second_publisher_of_one_lab_is_noticed_by_both(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", BROKERS)
-async def test_other_databases_and_either_broker_serve_as_well(tmp_path: Path, kind: str) -> None:
+async def test_other_databases_and_either_broker_serve_as_well(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASICLAB_STATE", str(tmp_path / "state"))
     local = f"sqlite+pysqlite:///{tmp_path / 'lab.db'}"
     remote = f"sqlite+pysqlite:///{tmp_path / 'remote.db'}"
     async with broker(kind, tmp_path) as port:
@@ -380,3 +387,48 @@ async def test_rows_that_wait_for_a_broker_too_long_are_an_event(tmp_path: Path)
             await eventually(lambda: "mqtt-caught-up" in told)
     assert told[0] == "mqtt-lost"
     assert "mqtt-back" in told
+
+
+async def test_two_recorders_of_one_trace_do_not_store_a_row_twice(tmp_path: Path) -> None:
+    local, remote = url_of(tmp_path / "lab.db"), url_of(tmp_path / "remote.db")
+    with running(tmp_path / "m") as mosquitto, TraceWriter(local) as writer:
+        run = begin(writer, 30)
+        run.end("success")
+        settings = settings_for(mosquitto.url())
+        one, other = RemoteRecorder(settings, remote), RemoteRecorder(settings, remote)
+        await one.start()
+        await other.start()
+        work = [asyncio.ensure_future(one.work()), asyncio.ensure_future(other.work())]
+        async with publishing(settings, local, run.run_id):
+            await eventually(lambda: one.complete or other.complete)
+        ended = [task for task in work if task.done()]
+        for task in work:
+            task.cancel()
+        results = await asyncio.gather(*work, return_exceptions=True)
+        for recorder in (one, other):
+            with contextlib.suppress(UserError):
+                await recorder.stop()
+    assert_equal(local, remote, run.run_id)
+    assert len(ended) <= 1
+    assert all(isinstance(r, UserError | asyncio.CancelledError) for r in results)
+
+
+def test_a_damaged_file_of_positions_costs_only_that_rows_are_sent_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = locate(url_of(tmp_path / "lab.db"))
+    settings = settings_for("mqtt://127.0.0.1")
+    first = Positions(where, settings)
+    first.store("a", {"shares": 7, "jobs": None}, done=False)
+    first.store("b", {"shares": 8}, done=False)
+    first.store("a", {"shares": 9}, done=True)
+    first.close()
+    again = Positions(where, settings)
+    assert (again.of("a"), again.unfinished(), again.published()) == ({"shares": 9}, ["b"], ["a", "b"])
+    again.close()
+    assert Positions(where, settings_for("mqtt://127.0.0.1:1884")).of("a") == {}
+    (tmp_path / "lab.db.mqtt").write_bytes(b"no database at all" * 100)
+    damaged = Positions(where, settings)
+    assert (damaged.of("a"), damaged.published()) == ({}, [])
+    damaged.store("a", {"shares": 1}, done=False)
+    assert "every row is published again" in caplog.text
