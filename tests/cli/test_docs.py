@@ -33,6 +33,10 @@ SHORTER = {
         "vbm ab --round-trip 10 --t-hash 20 --blocks 2 --block-seconds 0.5 --out waits.html"
     ),
     "asiclab vbm ab --round-trip 50 --t-hash 200 --firmware queues --out queues.html": "vbm ab --help",
+    "asiclab vbm ab --round-trip 50 --t-hash 200": "vbm ab --help",
+    "asiclab sentinel rehearse --model lv06 --out rehearsal": (
+        "sentinel rehearse --model lv06 --fault fan-failed --hours 0.5 --out rehearsal"
+    ),
 }
 NOT_OURS = ("python3 -m venv", ".venv/bin/pip", ". .venv/bin/activate", "make ")
 
@@ -50,6 +54,7 @@ NEEDS_A_DEVICE = (
     "asiclab broker",
     "asiclab mqtt ",
     "asiclab proxy --host",
+    "asiclab proxy --upstream stratum",
     "asiclab vbm ab --device",
 )
 """What waits for a miner or takes its ports: the command and its options have to exist."""
