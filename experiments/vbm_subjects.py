@@ -149,7 +149,7 @@ class DeviceSubject:
         user: worker name in each block; None for that of its own pool.
         password: of that worker and of its own pool, which no firmware tells.
         settle_s: time after a change until it counts, for its connection and first shares.
-        on_notice: told once what its own pool is, before anything is changed.
+        on_notice: told what its own pool is, before anything is changed, and when that is set again.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class DeviceSubject:
         if self._own is None:
             own = await self._present()
             self._on_notice(
-                f"{self.name}: its own pool is {own.url}, worker {own.user}; it is set again at the end"
+                f"{self.name}: its own pool is {own.url}, worker {own.user}; that is set again at the end"
             )
             self._own = own  # from here on it may be changed
         user = self._own.user if self._user is None else self._user
@@ -242,6 +242,9 @@ class DeviceSubject:
 
     async def _restore(self, own: PoolSettings) -> None:
         """Try again and again: what was interrupted may have left the device in the middle of a restart."""
+        self._on_notice(
+            f"{self.name}: setting its own pool again; where that takes a restart it takes minutes"
+        )
         for left in reversed(range(RESTORE_TRIES)):
             try:
                 await self._device.set_pool(own)

@@ -56,7 +56,7 @@ async def test_an_emulated_lv06_mines_in_every_arm_and_gets_its_own_pool_back() 
     assert sum(block.tally.accepted for block in result.blocks) > 0
     assert all(arm.eta is None and arm.predicted is None for arm in result.arms)  # it tells neither
     assert own.url in notices[0]
-    assert len(notices) == 1
+    assert len(notices) == 2
 
 
 @pytest.mark.costly

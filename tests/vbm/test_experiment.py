@@ -23,16 +23,22 @@ async def test_managed_work_wins_a_round_trip_for_a_miner_that_waits_and_nothing
         run(EmulatedSubject(0.1, waits=False, seed=1, miners=8), plan),
     )
     arms = {arm.arm: arm for arm in waiting.arms}
-    assert arms["vbm"].predicted == pytest.approx(2.0, rel=0.25)
+    for arm in waiting.arms:
+        # the formula is given the waits that were measured, so that a busy machine changes both sides
+        assert arm.eta is not None
+        assert arm.eta[0] == pytest.approx(arm.eta_formula, abs=0.15), arm
+        if arm.gain is not None:
+            assert arm.predicted is not None
+            assert 1 / 1.8 < (1.0 + arm.gain.gain) / (1.0 + arm.predicted) < 1.8, arm
+    assert arms["direct"].eta_formula is not None
+    assert arms["direct"].eta_formula < 0.34
+    assert arms["vbm"].ideal is not None
+    assert arms["vbm"].ideal > 1.99
     assert arms["vbm"].gain is not None
-    assert 1.0 < arms["vbm"].gain.gain < 3.5
-    assert arms["relay"].gain is not None
-    assert abs(arms["relay"].gain.gain) < 0.6
-    assert arms["direct"].eta is not None
-    assert arms["direct"].eta[0] == pytest.approx(1 / 3, abs=0.1)
+    assert arms["vbm"].gain.gain > 0.3
     for arm in queueing.arms:
         assert arm.predicted in (None, 0.0)
-        assert arm.gain is None or abs(arm.gain.gain) < 0.6
+        assert arm.gain is None or 1 / 1.8 < 1.0 + arm.gain.gain < 1.8
         assert arm.eta is not None
         assert arm.eta[0] > 0.99
         assert not arm.rejected, arm
