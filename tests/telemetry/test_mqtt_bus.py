@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ from firmware_bridge.telemetry.messages import (
 )
 from firmware_bridge.telemetry.mqtt import MqttClient, MqttSettings, Received
 from firmware_bridge.telemetry.positions import Positions
+from firmware_bridge.telemetry.publisher_watch import (
+    REQUEST_EVERY_S,
+    REQUESTS_AT_ONCE,
+    REQUESTS_PER_S,
+    Backlog,
+    RequestGate,
+)
 from firmware_bridge.telemetry.remote import RemoteRecorder
 from firmware_bridge.trace.reader import TraceReader
 from firmware_bridge.trace.run_writer import RunWriter
@@ -278,6 +286,7 @@ async def test_what_strangers_say_is_refused_and_logged_and_changes_nothing(
             ]:
                 await stranger.publish(topic, payload)
             await eventually(lambda: recorder.counts.refused >= 6)
+            await eventually(lambda: "table is no table that is sent" in caplog.text)
             run.end("success")
             assert await publisher.finish(30.0, linger_s=0.05)
             await eventually(lambda: recorder.complete == [run.run_id])
@@ -288,7 +297,6 @@ async def test_what_strangers_say_is_refused_and_logged_and_changes_nothing(
     assert "10000000 bytes" in caplog.text
     assert "comes from another lab" in caplog.text
     assert "did not come from there" in caplog.text
-    assert "table is no table that is sent" in caplog.text
 
 
 async def test_a_run_of_the_trace_that_was_never_published_is_not_given_away(tmp_path: Path) -> None:
@@ -320,14 +328,14 @@ async def test_a_flood_of_requests_is_answered_now_and_then(tmp_path: Path) -> N
         await stranger.start()
         async with publishing(settings, local, run.run_id) as publisher:
             await eventually(lambda: publisher.settled)
-            rows = publisher.rows
+            rows, begun = publisher.rows, time.monotonic()
             for number in range(400):
                 request = Resend(f"r{number}", run.run_id, "shares", None)
                 await stranger.publish("asiclab/here/resend", encode_resend(request))
             await stranger.publish("asiclab/here/resend", b"last")
             await eventually(lambda: publisher.settled)
             epochs = publisher.runs[run.run_id].cursors["shares"].epoch
-            assert 1 <= epochs < 200
+            assert 1 <= epochs <= REQUESTS_AT_ONCE + REQUESTS_PER_S * (time.monotonic() - begun) + 1
             assert publisher.rows - rows <= 50 * epochs
         await stranger.stop()
 
@@ -432,3 +440,26 @@ def test_a_damaged_file_of_positions_costs_only_that_rows_are_sent_again(
     assert (damaged.of("a"), damaged.published()) == ({}, [])
     damaged.store("a", {"shares": 1}, done=False)
     assert "every row is published again" in caplog.text
+
+
+def test_a_recorder_is_answered_now_and_then_and_a_crowd_of_them_in_turn() -> None:
+    gate = RequestGate()
+    one = Resend("r", "run", "shares", 5)
+    assert gate.allows(one, 100.0)
+    assert not gate.allows(one, 100.0 + REQUEST_EVERY_S / 2)
+    assert gate.allows(Resend("r", "run", "events"), 100.0)
+    assert gate.allows(one, 100.0 + REQUEST_EVERY_S)
+    crowd = sum(gate.allows(Resend(f"r{number}", "run", "shares"), 200.0) for number in range(1000))
+    assert crowd == REQUESTS_AT_ONCE
+    later = sum(gate.allows(Resend(f"s{number}", "run", "shares"), 201.0) for number in range(1000))
+    assert later == REQUESTS_PER_S
+
+
+def test_a_backlog_is_news_when_it_begins_to_be_too_long_and_when_it_is_over() -> None:
+    backlog = Backlog(60.0)
+    assert [backlog.look(now, False) for now in (0.0, 59.0)] == [None, None]
+    assert backlog.look(61.0, False) == ("mqtt-behind", "warning", 61.0)
+    assert backlog.look(90.0, False) is None
+    assert backlog.look(100.0, True) == ("mqtt-caught-up", "info", 100.0)
+    assert [backlog.look(now, True) for now in (101.0, 300.0)] == [None, None]
+    assert [backlog.look(now, now == 330.0) for now in (301.0, 330.0, 331.0)] == [None, None, None]
