@@ -226,14 +226,10 @@ def rehearse(
             if baselines:
                 span_s = min(hours * 3600.0, outcome.fault_s + BASELINE_S)
                 outcome.left_alone_c, outcome.alone = asyncio.run(
-                    _left_alone(
-                        model, SCENARIOS[name], span_s, outcome.fault_s, np.random.default_rng(streams[1])
-                    )
+                    _left_alone(model, SCENARIOS[name], hours, span_s, np.random.default_rng(streams[1]))
                 )
                 outcome.pid_alone_c = asyncio.run(
-                    _pid_alone(
-                        model, SCENARIOS[name], span_s, outcome.fault_s, np.random.default_rng(streams[2])
-                    )
+                    _pid_alone(model, SCENARIOS[name], hours, span_s, np.random.default_rng(streams[2]))
                 )
             outcomes.append(outcome)
             on_outcome(outcome)
@@ -262,9 +258,10 @@ def _bench(model: str, scenario: Scenario, rng: np.random.Generator) -> Bench:
 class _Schedule:
     """What happens when, in one run."""
 
-    def __init__(self, bench: Bench, scenario: Scenario, fault_s: float, end_s: float) -> None:
+    def __init__(self, bench: Bench, scenario: Scenario, hours: float) -> None:
         self._bench, self._scenario = bench, scenario
-        later_s = fault_s + min(3600.0, (end_s - fault_s) / 3)
+        fault_s = fault_time_s(hours)
+        later_s = fault_s + min(3600.0, (hours * 3600.0 - fault_s) / 3)
         self._due = [(fault_s, scenario.faults), (later_s, scenario.then)]
         self.lively_until_s = FINE_FOR_S
 
@@ -309,7 +306,7 @@ def _row(bench: Bench, reading: Telemetry | None, target_c: float) -> tuple[floa
 async def _with_sentinel(model: str, scenario: Scenario, hours: float, rng: np.random.Generator) -> Outcome:
     bench = _bench(model, scenario, rng)
     end_s, fault_s = hours * 3600.0, fault_time_s(hours)
-    target_c, other_c = TARGETS[model]
+    target_c = TARGETS[model][0]
     journal = Recorder()
     sentinel = Sentinel(
         bench.device, SentinelConfig(target_c=target_c, period_s=PERIOD_S), journal, inline=True
@@ -323,13 +320,11 @@ async def _with_sentinel(model: str, scenario: Scenario, hours: float, rng: np.r
         fault_s=fault_s,
     )
     outcome.journal = journal
-    schedule = _Schedule(bench, scenario, fault_s, end_s)
+    schedule = _Schedule(bench, scenario, hours)
     watched = _Watched(bench, schedule)
     bench.device.sleep = watched.sleep
     await sentinel.start()
-    steps = (
-        [(fault_s, other_c), (fault_s + (end_s - fault_s) / 2, target_c)] if scenario.name == "step" else []
-    )
+    steps = _steps(scenario.name, model, fault_s, end_s)
     while (now_s := bench.clock.monotonic_ns() / 1e9) < end_s:
         while steps and now_s >= steps[0][0]:
             sentinel.retarget(steps.pop(0)[1])
@@ -350,15 +345,16 @@ async def _with_sentinel(model: str, scenario: Scenario, hours: float, rng: np.r
     return outcome
 
 
-def _steps(
-    name: str, target_c: float, other_c: float, fault_s: float, end_s: float
-) -> list[tuple[float, float]]:
+def _steps(name: str, model: str, fault_s: float, end_s: float) -> list[tuple[float, float]]:
     """When the target becomes what."""
+    target_c, other_c = TARGETS[model]
     if name == "step":
         return [(fault_s, other_c), (fault_s + (end_s - fault_s) / 2, target_c)]
     if name == "sensor-stuck":
         # it sticks below the target, so that whoever believes it heats and heats
         return [(0.0, other_c), (fault_s + PERIOD_S, target_c)]
+    if name == "cold-start" and model == "lb-box":
+        return [(0.0, other_c)]  # the higher one is never reached
     return []
 
 
@@ -374,11 +370,11 @@ class _Watched:
 
 
 async def _left_alone(
-    model: str, scenario: Scenario, span_s: float, fault_s: float, rng: np.random.Generator
+    model: str, scenario: Scenario, hours: float, span_s: float, rng: np.random.Generator
 ) -> tuple[float, Trace]:
     """The device with the settings that it came with."""
     bench = _bench(model, scenario, rng)
-    schedule, trace = _Schedule(bench, scenario, fault_s, span_s), Trace()
+    schedule, trace = _Schedule(bench, scenario, hours), Trace()
     hottest = bench.thermal.temperature_c
     while bench.clock.monotonic_ns() / 1e9 < span_s:
         trace.rows.append(_row(bench, None, np.nan))
@@ -387,7 +383,7 @@ async def _left_alone(
 
 
 async def _pid_alone(
-    model: str, scenario: Scenario, span_s: float, fault_s: float, rng: np.random.Generator
+    model: str, scenario: Scenario, hours: float, span_s: float, rng: np.random.Generator
 ) -> float | None:
     """The controller of the Sentinel without limits, watchdog and safe point: it believes what it reads."""
     bench = _bench(model, scenario, rng)
@@ -395,11 +391,11 @@ async def _pid_alone(
     await sentinel.start()
     hold = sentinel.hold
     assert hold is not None
-    schedule = _Schedule(bench, scenario, fault_s, span_s)
+    schedule = _Schedule(bench, scenario, hours)
     watched = _Watched(bench, schedule)
     bench.device.sleep = watched.sleep
     started = False
-    steps = _steps(scenario.name, *TARGETS[model], fault_s, span_s)
+    steps = _steps(scenario.name, model, fault_time_s(hours), hours * 3600.0)
     while (now_s := bench.clock.monotonic_ns() / 1e9) < span_s:
         while steps and now_s >= steps[0][0]:
             hold.target_c = steps.pop(0)[1]

@@ -99,7 +99,7 @@ def _temperature(axes: Axes, outcome: Outcome, minutes: FloatArray, rows: NDArra
     axes.axhline(outcome.trip_c, color=svg.WARN, linewidth=0.9, linestyle=(0, (4, 2)))
     right = float(minutes[-1])
     axes.text(right, outcome.limit_c, "hard limit ", color=svg.WARN, ha="right", va="bottom", fontsize=9)
-    axes.text(right, outcome.trip_c, "trip point ", color=svg.WARN, ha="right", va="top", fontsize=9)
+    axes.text(right, outcome.trip_c, "trip point ", color=svg.WARN, ha="right", va="bottom", fontsize=9)
     low = float(np.nanmin(trace.column("true_c")[rows]))
     axes.set_ylim(low - 3.0, outcome.limit_c + SHOWN_ABOVE_C)
     _marks(axes, outcome, minutes, low - 2.0)

@@ -63,7 +63,7 @@ READS = frozenset(
 NO_VOLTAGE = "the S9's firmware neither shows nor sets a voltage; a PIC on each board holds it"
 NO_FAN = "the control board steers the fans by itself"
 STOP, START = "/cgi-bin/stop_bmminer.cgi", "/cgi-bin/reboot_cgminer.cgi"
-"""Pages that stop and start bmminer (hardware.md §3); known from programs that use them, not tried on a device yet."""
+"""Pages that stop and start bmminer; known from programs that use them (docs/sources.md), not tried on a device yet."""
 PLAN_WHAT = "whether bmminer answers"
 NO_WEB = (
     "its web page is out of reach or refused the password, and the API is read-only (access denied). By hand: "

@@ -7,14 +7,19 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Protocol
 
+from firmware_bridge.devices.device import Capabilities, Device
 from firmware_bridge.devices.settings import OperatingPoint, Setting
-from firmware_bridge.sentinel.actuators import Actuator
+from firmware_bridge.errors import UserError
+from firmware_bridge.sentinel.actuators import Actuator, actuator_for
+from firmware_bridge.sentinel.config import SentinelConfig
 from firmware_bridge.sentinel.limits import Pace, RateLimit
-from firmware_bridge.sentinel.models import SentinelFacts
-from firmware_bridge.sentinel.pid import Pid
+from firmware_bridge.sentinel.models import SLOW_EVERY_S, SentinelFacts
+from firmware_bridge.sentinel.pid import Gains, Pid
 
 AVERAGE_S = 120.0
 """A slow loop looks at the mean of so long, taken just before it moves."""
+SLOW_STEP = 0.45
+"""Part of the error that a slow loop takes away at each move: it looks at settled heat, so more would ring."""
 PLAN_BAND_C = 0.5
 """Above the target a cooler plan comes at once; a warmer one only where it is expected to stay below."""
 PLAN_LONGEST_S = 4 * 3600.0
@@ -128,7 +133,7 @@ class SlowHold:
     def __init__(self, actuator: Actuator, facts: SentinelFacts, target_c: float, pace: Pace) -> None:
         self.target_c = target_c
         self.settings = actuator.settings
-        self.pid = Pid(facts.gains[actuator.settings[0]], 0.0, actuator.width_c, direction=-1)
+        self.pid = Pid(Gains(kp=0.0, ki=SLOW_STEP / pace.every_s), 0.0, actuator.width_c, direction=-1)
         self._actuator = actuator
         self._limit = RateLimit(pace)
         self._present = OperatingPoint()
@@ -226,6 +231,48 @@ class PlanHold:
         there = original.power_plan if original.power_plan in self._cooling else self._plan
         assert there is not None
         return self._cooling[self._plan] - self._cooling[there]
+
+
+def make_hold(
+    device: Device,
+    facts: SentinelFacts,
+    config: SentinelConfig,
+    able: Capabilities,
+    present: OperatingPoint,
+) -> Hold:
+    """The way to hold a temperature that suits what a device can set.
+
+    Args:
+        device: for its limits and its name in messages.
+        facts: of its model.
+        config: with a target.
+        able: what its firmware can set.
+        present: its settings now.
+
+    Raises:
+        UserError: if it can set nothing that would hold a temperature, or not what the user named.
+    """
+    assert config.target_c is not None
+    plan = able.setting(Setting.POWER_PLAN) if facts.plan_cooling else None
+    if config.knob == "plan" or (config.knob == "auto" and plan is not None):
+        if plan is None or present.power_plan is None:
+            raise UserError(f"{device.address}: knob=plan: it has no power plans to hold a temperature with")
+        return PlanHold(facts, config.target_c, present.power_plan)
+    actuator = actuator_for(
+        facts,
+        device.limits,
+        able,
+        present,
+        knob=config.knob,
+        ceiling_mhz=config.ceiling_mhz,
+        beyond_factory=config.beyond_factory,
+    )
+    if not any(c is not None and c.needs_restart for c in map(able.setting, actuator.settings)):
+        return LiveHold(actuator, facts, config.target_c)
+    pace = facts.pace.get(actuator.settings[0])
+    if pace is None or pace.every_s < SLOW_EVERY_S:
+        pace = Pace(SLOW_EVERY_S, 0.5, 2.0)
+    return SlowHold(actuator, facts, config.target_c, pace)
 
 
 def _merged(point: OperatingPoint, over: OperatingPoint) -> OperatingPoint:

@@ -33,7 +33,7 @@ class SentinelFacts:
         step_mhz: of the clock; None where only the factory's values are taken.
         plan_cooling: power plan to cooling in °C against the first one.
         volts_mv: core voltage at which the vendor's menu offers a clock, (MHz, mV), ascending; empty where unknown.
-        gains: of the loop, by the first setting that it moves.
+        gains: of a loop over settings that act at once, by the first one that it moves.
         pace: of each setting.
         source: where these figures come from.
     """
@@ -102,7 +102,7 @@ FACTS: dict[str, SentinelFacts] = {
         step_mhz=None,
         plan_cooling={},
         volts_mv=(),
-        gains={Setting.FREQUENCY: Gains(kp=0.0, ki=0.45 / SLOW_EVERY_S)},
+        gains={},
         pace={Setting.FREQUENCY: Pace(every_s=SLOW_EVERY_S, deadband=0.35, most=1.0)},
         source="limits: hardware.md §2, §3; cooling: the emulator's thermal model",
     ),

@@ -14,7 +14,8 @@ from typing import Any
 
 from firmware_bridge.devices.settings import Setting
 from firmware_bridge.devices.telemetry import Telemetry
-from firmware_bridge.sentinel.anomaly import Cusum, ExponentialCusum, RobustZ, SpreadChange
+from firmware_bridge.sentinel.anomaly import Cusum, RobustZ
+from firmware_bridge.sentinel.anomaly_timing import ExponentialCusum, SpreadChange
 
 LEARN_READINGS = 200
 """Readings of what is usual; ten minutes at the usual period."""
@@ -91,7 +92,7 @@ COLUMNS = (
     Column("power per V² f", _power_per_switching, 0.01, _CLOCK),
     Column("core voltage, mV", lambda r: r.core_voltage_mv, 0.004, _CLOCK),
     Column("fan speed per per cent", lambda r: _ratio(r.fan_rpm, r.fan_percent), 0.02, frozenset()),
-    Column("die above board, °C", _above_board, 0.04, _CLOCK),
+    Column("die above board, °C", _above_board, 0.08, _CLOCK),
 )
 
 

@@ -13,20 +13,21 @@ import math
 from typing import Any, Protocol
 
 from firmware_bridge.devices.device import Device
-from firmware_bridge.devices.settings import Applied, OperatingPoint, Setting
+from firmware_bridge.devices.settings import Applied, OperatingPoint
 from firmware_bridge.devices.telemetry import Telemetry
 from firmware_bridge.errors import DeviceError, LabError, UserError
-from firmware_bridge.sentinel.actuators import actuator_for, clock_for_voltage, safe_point
+from firmware_bridge.sentinel.actuators import safe_point
 from firmware_bridge.sentinel.config import Action, Happening, Mode, SentinelConfig
-from firmware_bridge.sentinel.hold import Hold, LiveHold, PlanHold, SlowHold
-from firmware_bridge.sentinel.limits import Pace, TripGuard
-from firmware_bridge.sentinel.models import SLOW_EVERY_S, TARGET_BELOW_TRIP_C, facts_of
+from firmware_bridge.sentinel.hold import Hold, make_hold
+from firmware_bridge.sentinel.limits import TripGuard
+from firmware_bridge.sentinel.models import TARGET_BELOW_TRIP_C, facts_of
 from firmware_bridge.sentinel.monitor import TelemetryMonitor
+from firmware_bridge.sentinel.steering import Steering
 from firmware_bridge.sentinel.watchdog import HIGHEST_C, LOWEST_C, Finding, Watchdog, WatchdogFacts
 
 LATCHING = ("fan-stopped",)
 """Findings after which a person has to look."""
-RETRY_S = (3.0, 6.0, 12.0, 30.0)
+RETRY_S = (3.0, 3.0, 6.0, 6.0, 12.0, 30.0)
 """Pauses between attempts at a safe point; the last one again and again."""
 HELPLESS_AFTER = 3
 """Failed attempts at a safe point until it says that it cannot act."""
@@ -35,10 +36,6 @@ COOLING_S = 60.0
 """Time in which a safe point has to cool a hot chip."""
 RESTART_EXCUSE_S = 300.0
 """Longest time that a device may be silent after a restart that was asked for."""
-HUNG_SHARE = 0.05
-"""Part of the usual hash rate below which nothing is steered: a chip that hangs is cool for the wrong reason."""
-SAG_SHARE = 0.03
-"""Droop of the core voltage from which the clock is held down."""
 STRONG_C = 3.0
 """A change of the cooling by so much has to show in the temperature."""
 
@@ -80,13 +77,13 @@ class Sentinel:
         self.watchdog = Watchdog(WatchdogFacts(config.period_s, self.facts.jump_c))
         self.monitor = TelemetryMonitor()
         self.hold: Hold | None = None
+        self.steering: Steering | None = None
         self.safe: OperatingPoint | None = None
         self.actions = 0
         self.why_safe: str | None = None
         self._inline = inline
         self._present = OperatingPoint()
         self._original = OperatingPoint()
-        self._usual_rate: float | None = None
         self._findings: dict[str, str] = {}
         self._excused_until_s = -math.inf
         self._asleep = False
@@ -98,10 +95,7 @@ class Sentinel:
         self._next_attempt_s = -math.inf
         self._failures = 0
         self._told_helpless = False
-        self._derated_mhz: float | None = None
         self._acting: asyncio.Task[None] | None = None
-        self._told: set[str] = set()
-        self._started = False
 
     # ---- life ----
 
@@ -121,7 +115,8 @@ class Sentinel:
         if not self.config.watch_only:
             self.safe = safe_point(self.facts, able, self._present)
         if self.config.target_c is not None:
-            self.hold = self._make_hold(able, self.config.target_c)
+            self.hold = make_hold(self.device, self.facts, self.config, able, self._present)
+            self.steering = Steering(self.device, self.facts, self.hold, self._say)
             self.mode = Mode.HOLD
         self._say(
             "sentinel-start",
@@ -134,32 +129,6 @@ class Sentinel:
             moves=[] if self.hold is None else [str(s) for s in self.hold.settings],
             config=self.config.to_json(),
         )
-
-    def _make_hold(self, able: Any, target_c: float) -> Hold:
-        config, facts = self.config, self.facts
-        plan = able.setting(Setting.POWER_PLAN) if facts.plan_cooling else None
-        if config.knob == "plan" or (config.knob == "auto" and plan is not None):
-            if plan is None or self._present.power_plan is None:
-                raise UserError(
-                    f"{self.device.address}: knob=plan: it has no power plans to hold a temperature with"
-                )
-            return PlanHold(facts, target_c, self._present.power_plan)
-        actuator = actuator_for(
-            facts,
-            self.device.limits,
-            able,
-            self._present,
-            knob=config.knob,
-            ceiling_mhz=config.ceiling_mhz,
-            beyond_factory=config.beyond_factory,
-        )
-        slow = any(able.setting(s).needs_restart for s in actuator.settings)
-        if slow:
-            pace = facts.pace.get(Setting.FREQUENCY)
-            if pace is None or pace.every_s < SLOW_EVERY_S:
-                pace = Pace(SLOW_EVERY_S, 0.5, 2.0)
-            return SlowHold(actuator, facts, target_c, pace)
-        return LiveHold(actuator, facts, target_c)
 
     async def close(self) -> Applied | None:
         """Stop steering. The settings from before come back, unless that would be dangerous: then they stay remembered.
@@ -176,7 +145,7 @@ class Sentinel:
         why = self._danger()
         if why is None:
             return await self.device.restore()
-        self.device.kept_safe = why
+        self.device.kept_safe = f"the Sentinel made it safe ({why})"
         if self.actions:
             self._say("sentinel-left-safe", "error", reason=why, remedy=self.remedy)
         return None
@@ -230,7 +199,7 @@ class Sentinel:
         if raw_c is not None and LOWEST_C <= raw_c <= HIGHEST_C:
             trip = self.guard.observe(raw_c, now_s)
         if reading is not None:
-            if not self._asleep:
+            if not self._busy:  # a device that is told to restart answers for a while before it goes
                 self._excused_until_s = min(self._excused_until_s, now_s)
             for anomaly in self.monitor.observe(reading):
                 self._say("sentinel-anomaly", "warning", **anomaly.to_json())
@@ -277,9 +246,7 @@ class Sentinel:
 
     async def _stay_safe(self, doubt: bool, now_s: float) -> None:
         if self._safe_since_s is None:
-            if now_s >= self._next_attempt_s and (
-                self._acting is None or self._acting.done() or not self._attempts
-            ):
+            if now_s >= self._next_attempt_s and (not self._busy or not self._attempts):
                 await self._act(self._go_safe(), urgent=True)
             return
         if self.guard.hot and now_s - self._safe_since_s > COOLING_S and not self._told_helpless:
@@ -356,74 +323,12 @@ class Sentinel:
     # ---- holding ----
 
     async def _steer(self, reading: Telemetry, temperature_c: float, now_s: float) -> None:
-        assert self.hold is not None
-        if self._acting is not None and not self._acting.done():
+        assert self.steering is not None
+        if self._busy:
             return
-        if not self._started:
-            self._started = True
-            self.hold.start(self._present, temperature_c, now_s)
-        if self._hangs(reading):
-            return
-        point = self.hold.update(temperature_c, now_s)
-        sag = self._sag(reading)
-        if sag is not None:
-            point = sag
-        elif self._derated_mhz is not None and point is not None and point.frequency_mhz is not None:
-            held = min(point.frequency_mhz, self._derated_mhz)
-            point = OperatingPoint(held, point.core_voltage_mv, point.fan_percent, point.power_plan)
-        if point is None or all(v == getattr(self._present, s.value) for s, v in point.given().items()):
-            return
-        target_c = self.hold.target_c
-        reason = (
-            f"the core voltage sags to {reading.core_voltage_mv:g} mV: no faster than the menu goes with it"
-            if point is sag
-            else f"hold {target_c:g} °C: {temperature_c:.1f} °C"
-        )
-        await self._act(self._move(point, reason), urgent=False)
-
-    def _hangs(self, reading: Telemetry) -> bool:
-        """Whether nothing is hashed though it should be: then the temperature says nothing about the settings."""
-        rate, clock = reading.hash_rate_ghs, reading.frequency_mhz
-        if rate is None or not clock:
-            return False
-        per_mhz = rate / clock
-        if self._usual_rate is None or per_mhz > self._usual_rate:
-            self._usual_rate = per_mhz
-        hangs = per_mhz < HUNG_SHARE * self._usual_rate
-        if hangs != ("hangs" in self._told):
-            if hangs:
-                self._told.add("hangs")
-                self._say(
-                    "sentinel-hangs",
-                    "error",
-                    text="it hashes nothing; nothing is steered until it does again",
-                )
-            else:
-                self._told.discard("hangs")
-                assert self.hold is not None
-                assert self.watchdog.believed_c is not None
-                self.hold.start(self._present, self.watchdog.believed_c, self._now_s())
-        return hangs
-
-    def _sag(self, reading: Telemetry) -> OperatingPoint | None:
-        """A slower clock, where the core voltage arrives lower than it is set and the clock is ours to move."""
-        assert self.hold is not None
-        volts, asked = reading.core_voltage_mv, self._present.core_voltage_mv
-        clock = self._present.frequency_mhz
-        if volts is None or asked is None or clock is None or Setting.FREQUENCY not in self.hold.settings:
-            return None
-        if volts >= (1.0 - SAG_SHARE) * asked:
-            self._derated_mhz = None
-            return None
-        most = clock_for_voltage(self.device.name, volts)
-        if most is None:
-            return None
-        bound = self.device.limits.bounds[Setting.FREQUENCY]
-        step = self.facts.step_mhz or 1.0
-        most = max(min(bound.factory), math.floor(most / step) * step)
-        if self._derated_mhz is None or most < self._derated_mhz:
-            self._derated_mhz = most
-        return OperatingPoint(frequency_mhz=self._derated_mhz) if clock > self._derated_mhz else None
+        wish = self.steering.wish(reading, temperature_c, self._present, now_s)
+        if wish is not None:
+            await self._act(self._move(*wish), urgent=False)
 
     async def _move(self, point: OperatingPoint, reason: str) -> None:
         assert self.hold is not None
@@ -438,6 +343,11 @@ class Sentinel:
         self._failures = 0
 
     # ---- acting ----
+
+    @property
+    def _busy(self) -> bool:
+        """Whether a change is under way beside the readings."""
+        return self._acting is not None and not self._acting.done()
 
     async def _act(self, work: Any, *, urgent: bool) -> None:
         """Do it now, or beside the readings; what is urgent interrupts what is not."""

@@ -43,6 +43,8 @@ NOT_OURS = ("python3 -m venv", ".venv/bin/pip", ". .venv/bin/activate", "make ")
 
 NEEDS_A_DEVICE = (
     "asiclab devices ",
+    "asiclab sentinel watch",
+    "asiclab sentinel hold",
     "asiclab emulate bm1366",
     "asiclab emulate lb-box",
     "asiclab emulate lv06 --",
@@ -62,7 +64,7 @@ NEEDS_A_DEVICE = (
 
 def named_options_exist(lab: Any, line: str) -> None:
     words = shlex.split(line)[1:]
-    command = words[:2] if words[0] in ("devices", "mqtt", "vbm") else words[:1]
+    command = words[:2] if words[0] in ("devices", "mqtt", "sentinel", "vbm") else words[:1]
     shown = lab(*command, "--help").stdout
     assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", shown)), line
 

@@ -9,14 +9,8 @@ import pytest
 from sklearn.base import clone
 
 from firmware_bridge.sentinel import run_length
-from firmware_bridge.sentinel.anomaly import (
-    Cusum,
-    Detector,
-    ExponentialCusum,
-    Isolation,
-    RobustZ,
-    SpreadChange,
-)
+from firmware_bridge.sentinel.anomaly import Cusum, Detector, Isolation, RobustZ
+from firmware_bridge.sentinel.anomaly_timing import ExponentialCusum, SpreadChange
 
 ALL = [RobustZ(), Cusum(500.0), ExponentialCusum(500.0), SpreadChange(0.01, 20, 2000), Isolation(0.02, 20)]
 
