@@ -84,7 +84,7 @@ class PoolSettings:
     host: str
     port: int
     user: str
-    password: str = "x"
+    password: str = field(default="x", repr=False)
 
     @property
     def url(self) -> str:
