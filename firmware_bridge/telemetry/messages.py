@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -260,7 +260,11 @@ def decode_row(table: str, payload: bytes) -> RowMessage:
     shape = _shape(table)
     if unknown := found.row.keys() - shape.known:
         raise MessageError(f"unknown column {_short(min(unknown))}")
-    row = tuple(_judge(column, found.row.get(column.name)) for column in shape.columns)
+    given = found.row.get
+    row = tuple(
+        value if type(value := given(name)) is plain and fits(value) else _judge(column, value)
+        for name, plain, fits, column in shape.judges
+    )
     return RowMessage(found.run, table, found.id, found.after, row, found.online)
 
 
@@ -387,6 +391,7 @@ class _Shape:
     names: tuple[str, ...] = field(init=False)
     known: frozenset[str] = field(init=False)
     flags: tuple[int, ...] = field(init=False)
+    judges: tuple[tuple[str, type[Any] | None, Callable[[Any], bool], Column[Any]], ...] = field(init=False)
     floats: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -397,6 +402,20 @@ class _Shape:
         object.__setattr__(self, "known", frozenset(self.names))
         object.__setattr__(self, "flags", where(Boolean))
         object.__setattr__(self, "floats", where(Float))
+        object.__setattr__(self, "judges", tuple((c.name, *_plain(c), c) for c in self.columns))
+
+
+def _plain(column: Column[Any]) -> tuple[type[Any] | None, Callable[[Any], bool]]:
+    """The type that most values of a column have, and whether one of that type fits, to be found out at once."""
+    kind = column.type
+    if isinstance(kind, Boolean):
+        return bool, lambda value: True
+    if isinstance(kind, Integer):
+        return int, (_INT64 if isinstance(kind, BigInteger) else _INT32).__contains__
+    if isinstance(kind, Float):
+        return float, lambda value: True
+    longest = kind.length if isinstance(kind, String) else None
+    return (str, lambda value: True) if longest is None else (None, lambda value: False)
 
 
 @lru_cache(maxsize=16)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -30,7 +29,7 @@ from firmware_bridge.telemetry.messages import (
 )
 from firmware_bridge.telemetry.mqtt import LostError, MqttClient, MqttSettings, Received, Will
 from firmware_bridge.telemetry.positions import MOST_UNFINISHED, Positions
-from firmware_bridge.telemetry.publisher_watch import BEHIND_S, Backlog, RequestGate, Tell, nobody
+from firmware_bridge.telemetry.publisher_watch import BEHIND_S, Backlog, Load, RequestGate, Tell, nobody
 from firmware_bridge.telemetry.publishing import Look, Outgoing, Publishing
 from firmware_bridge.telemetry.topics import Topics
 from firmware_bridge.trace.reader import TraceReader
@@ -44,8 +43,6 @@ MINERS_EVERY_S = 1.0
 RECORD_EVERY_S = 10.0
 """How often recorders are told what there is, while rows are being sent."""
 STORE_EVERY_S = 1.0
-PAUSE_PER_WORK = 3.0
-"""Pause after a full look while a run is live, in seconds per second of processor time that the look took."""
 FAILURES = 30
 """Looks at the trace that may fail one after the other, a second apart."""
 ECHO_S = 5.0
@@ -175,11 +172,10 @@ class Publisher:
             try:
                 async with asyncio.timeout(1.0):
                     await self.client.wait_connected()
-                begun_s = time.thread_time()
+                load = Load()
                 busy = await self._round()
                 if busy and any(run.live for run in self.runs.values()):
-                    # the bridge lives in this process: what is behind catches up in a share of the time
-                    await asyncio.sleep(PAUSE_PER_WORK * (time.thread_time() - begun_s))
+                    await asyncio.sleep(load.pause_s())
                 self._store()
                 failures = 0
             except TimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any, Protocol
 
 from firmware_bridge.telemetry.messages import Resend
@@ -16,6 +17,10 @@ REQUEST_EVERY_S = 0.5
 REQUESTS_AT_ONCE = 64
 REQUESTS_PER_S = 32.0
 REMEMBERED_REQUESTS = 4096
+BUSY = 0.4
+"""Cores that the rest of the process uses from which on it is given way to."""
+PAUSE_PER_WORK = 9.0
+"""Seconds of pause then, per second of processor time that was used here."""
 
 
 class Tell(Protocol):
@@ -77,3 +82,17 @@ class Backlog:
             self._told = True
             return ("mqtt-behind", "warning", now_s - since)
         return None
+
+
+class Load:
+    """How busy this process is, from the time on that this is made: the bridge lives in it, and comes first."""
+
+    def __init__(self) -> None:
+        self._wall_s, self._mine_s, self._all_s = time.perf_counter(), time.thread_time(), time.process_time()
+
+    def pause_s(self) -> float:
+        """How long to leave the processor to the others, so that what is behind catches up in what they leave."""
+        wall_s = time.perf_counter() - self._wall_s
+        mine_s = time.thread_time() - self._mine_s
+        others_s = time.process_time() - self._all_s - mine_s
+        return PAUSE_PER_WORK * mine_s if others_s > BUSY * wall_s else 0.0

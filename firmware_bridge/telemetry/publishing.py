@@ -22,7 +22,7 @@ from firmware_bridge.trace.reader import TraceReader
 from firmware_bridge.trace.records import columns_after_run
 from firmware_bridge.trace.schema import metadata
 
-ROWS_AT_ONCE = 256
+ROWS_AT_ONCE = 512
 """Rows of each table that one look takes."""
 REFUSALS_TOLD = 1000
 _MINER = {table: columns_after_run(metadata.tables[table]).index("miner") for table in TABLES}

@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from firmware_bridge.clock import Clock, SystemClock
@@ -44,6 +45,9 @@ MOST_PENDING = 50_000
 REFUSALS_PER_S = 10
 """Refused messages that are spoken of."""
 MINER_COLUMNS = columns_after_run(metadata.tables["miners"])
+
+
+_parse = lru_cache(maxsize=1024)(parse)
 
 
 @dataclass
@@ -200,7 +204,7 @@ class RemoteRecorder:
 
     def handle(self, message: Received) -> None:
         """Take a message in, or refuse it and say why; never fails."""
-        place = parse(message.topic)
+        place = _parse(message.topic)
         try:
             if place is None:
                 raise MessageError("no topic of a lab")
