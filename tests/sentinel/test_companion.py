@@ -245,3 +245,23 @@ async def test_rehearse_prints_every_outcome_and_writes_the_report(tmp_path: Pat
     assert found["passed"] is True
     assert found["outcomes"][0]["harmful_without"] is True
     assert (tmp_path / found["report"]).exists()
+
+
+@pytest.mark.costly
+async def test_a_bridge_from_the_command_line_guards_its_devices(tmp_path: Path) -> None:
+    async with emulated("lv06", **LIVE) as (appliance, ready):
+        child = await start(
+            tmp_path, "bridge", "--port", 0, "--device", ready["url"], "--device-period", 0.2,
+            "--sentinel", "target=50", "--db", "sqlite:///b.db",
+        )  # fmt: skip
+        await line_with(child, "ready")
+        await until(lambda: appliance.machine.stored.frequency_mhz < 485.0, "it never acted")
+        child.send_signal(signal.SIGINT)
+        async with asyncio.timeout(WAIT_S):
+            _, err = await child.communicate()
+        assert child.returncode == 0, err.decode()
+        assert appliance.machine.stored.frequency_mhz == 485.0
+    reader = TraceReader(f"sqlite:///{tmp_path / 'b.db'}")
+    started = next(e for e in reader.dicts(1, "events") if e["kind"] == "sentinel-start")
+    assert json.loads(started["detail"])["config"]["period_s"] == 0.2
+    assert reader.dicts(1, "settings")[-1]["reason"] == "end of the run"
