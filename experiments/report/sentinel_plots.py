@@ -33,7 +33,7 @@ def traces(outcome: Outcome, prefix: str) -> Markup:
         outcome: with its traces.
         prefix: see :func:`experiments.report.svg.to_svg`.
     """
-    trace, fault_s = outcome.trace, outcome.fault_s
+    trace, fault_s = outcome.trace, _zero_s(outcome)
     time_s = trace.column("time_s")
     first, last = max(0.0, fault_s - BEFORE_S), min(float(time_s[-1]), fault_s + AFTER_S)
     if outcome.scenario == "cold-start":
@@ -53,18 +53,21 @@ def traces(outcome: Outcome, prefix: str) -> Markup:
                 axes.axvline(0.0, color=svg.MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
         for axes in (heat, power):
             axes.tick_params(labelbottom=False)
-        start = "switching on" if outcome.scenario == "cold-start" else "the fault"
-        start = {"step": "the first step", "calm": "the time at which others have a fault"}.get(
-            outcome.scenario, start
-        )
-        if outcome.scenario == "cold-start":
-            knobs.set_xlabel("minutes of the run, less those until others have a fault")
-        else:
-            knobs.set_xlabel(f"minutes since {start}")
+        since = {
+            "cold-start": "it was switched on",
+            "step": "the first step",
+            "calm": "the time at which others have a fault",
+        }.get(outcome.scenario, "the fault")
+        knobs.set_xlabel(f"minutes since {since}")
         _whole(whole, outcome, time_s)
         return svg.to_svg(
             drawing, f"Temperature, power and settings of {outcome.model}: {outcome.scenario}", prefix
         )
+
+
+def _zero_s(outcome: Outcome) -> float:
+    """Time of the run that is drawn as 0."""
+    return 0.0 if outcome.scenario == "cold-start" else outcome.fault_s
 
 
 def _temperature(axes: Axes, outcome: Outcome, minutes: FloatArray, rows: NDArray[np.int64]) -> None:
@@ -73,12 +76,12 @@ def _temperature(axes: Axes, outcome: Outcome, minutes: FloatArray, rows: NDArra
         alone_s = outcome.alone.column("time_s")
         shown = _thin(
             np.flatnonzero(
-                (alone_s >= minutes[0] * 60 + outcome.fault_s)
-                & (alone_s <= minutes[-1] * 60 + outcome.fault_s)
+                (alone_s >= minutes[0] * 60 + _zero_s(outcome))
+                & (alone_s <= minutes[-1] * 60 + _zero_s(outcome))
             )
         )
         axes.plot(
-            (alone_s[shown] - outcome.fault_s) / 60.0,
+            (alone_s[shown] - _zero_s(outcome)) / 60.0,
             outcome.alone.column("true_c")[shown],
             color=svg.NULL,
             linewidth=1.1,
@@ -112,7 +115,7 @@ def _marks(axes: Axes, outcome: Outcome, minutes: FloatArray, level: float) -> N
     held: list[float] = []
     safe: list[float] = []
     for action in outcome.journal.actions:
-        at = (action.monotonic_ns / 1e9 - outcome.fault_s) / 60.0
+        at = (action.monotonic_ns / 1e9 - _zero_s(outcome)) / 60.0
         if minutes[0] <= at <= minutes[-1] and action.applied is not None:
             (held if action.mode == "hold" else safe).append(at)
     axes.plot(held, np.full(len(held), level), "|", color=svg.MUTED, markersize=6, label="_held")
