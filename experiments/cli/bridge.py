@@ -25,10 +25,10 @@ from experiments.cli.mqtt_options import (
     SensorOption,
     inbox_config,
 )
-from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Scale, Seconds, Shares
+from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Scale, Seconds, Shares, parse_hex
 from experiments.cli.running import stoppable
 from experiments.config import sensor_tables
-from firmware_bridge.errors import LabError, UserError
+from firmware_bridge.errors import LabError
 
 if TYPE_CHECKING:
     from experiments.cli.attached import Attached
@@ -169,7 +169,7 @@ def bridge(
             swh_timeout_s=swh_timeout,
             scale=scale,
             base_version=base_version,
-            version_mask=_hex(version_mask, "--version-mask"),
+            version_mask=parse_hex(version_mask, "--version-mask"),
             max_clients=max_clients,
             keep_secrets=keep_secrets,
             algorithm=algorithm,  # type: ignore[arg-type] # checked by the record itself
@@ -207,13 +207,6 @@ def bridge(
         )
     if status != "success":
         raise typer.Exit(EXIT_CHECK_FAILED)
-
-
-def _hex(text: str, option: str) -> int:
-    try:
-        return int(text, 16)
-    except ValueError as error:
-        raise UserError(f"{option} is up to 8 hex digits, not {text!r}") from error
 
 
 async def _serve(

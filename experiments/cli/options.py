@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from firmware_bridge.errors import UserError
+
 DEFAULT_DB = "sqlite:///lab.db"
 
 
@@ -30,6 +32,18 @@ def parse_scale(value: Any) -> float:
     if not 0.0 < scale <= 1.0:
         raise typer.BadParameter(f"a scale lies above 0 and at most at 1, not {value!r}")
     return scale
+
+
+def parse_hex(text: str, option: str) -> int:
+    """The number that an option writes in hex.
+
+    Raises:
+        UserError: if it is none.
+    """
+    try:
+        return int(text, 16)
+    except ValueError as error:
+        raise UserError(f"{option} is up to 8 hex digits, not {text!r}") from error
 
 
 Db = Annotated[str, typer.Option("--db", metavar="URL", help="Database of the trace, any SQLAlchemy URL.")]

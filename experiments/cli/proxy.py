@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, options_in_force
-from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Seconds, Seed, Shares
+from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Seconds, Seed, Shares, parse_hex
 from experiments.cli.running import stoppable
 from firmware_bridge.errors import LabError, UserError
 
@@ -171,7 +171,7 @@ def proxy(
             own_bytes=own_bytes,
             job_period_s=job_period,
             share_timeout_s=share_timeout,
-            version_mask=_hex(version_mask),
+            version_mask=parse_hex(version_mask, "--version-mask"),
             retries=retries,
             hold_s=hold,
             return_after_s=None if return_after < 0 else return_after,
@@ -188,13 +188,6 @@ def proxy(
         )
     if status != "success":
         raise typer.Exit(EXIT_CHECK_FAILED)
-
-
-def _hex(text: str) -> int:
-    try:
-        return int(text, 16)
-    except ValueError as error:
-        raise UserError(f"--version-mask is up to 8 hex digits, not {text!r}") from error
 
 
 def _password(file: Path | None) -> str | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
-from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 from experiments.analysis import Analysis, Part
+from experiments.report import html
 from experiments.report.figures import draw
 from experiments.report.meanings import HASHRATE, RUN, SCAN, STREAM, Meaning
 from experiments.report.words import CODES, MODELS, PLAIN
@@ -48,28 +47,14 @@ def write_report(analysis: Analysis, path: Path) -> None:
         raise UserError(
             f"run {analysis.run['run_id']} has no share that verifies, so there is nothing to show"
         )
-    text = render(analysis)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{path}: the report cannot be written ({error.strerror}); give another place with --out"
-        ) from error
+    html.write(render(analysis), path, "report")
 
 
 def render(analysis: Analysis) -> str:
     """The report as one HTML text; the same bytes for the same analysis."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    # everything in a run that a miner chose is hostile until escaped
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     run = analysis.run
-    return environment.from_string(_resource("report.html.j2")).render(
-        css=Markup(_resource("report.css")),
+    return html.fill(
+        "report.html.j2",
         run=run,
         kind=KINDS.get(run["kind"], run["kind"]),
         started=_moment(run["started_wall_ns"]),
@@ -79,7 +64,7 @@ def render(analysis: Analysis) -> str:
         provenance=[(name, value) for name, value in _provenance(analysis) if value not in (None, "", "{}")],
         blocks=list(_blocks(run)),
         citation=_citation(analysis),
-        version=_version(),
+        version=html.version(),
     )
 
 
@@ -294,7 +279,7 @@ def _citation(analysis: Analysis) -> str:
     year = _moment(run["started_wall_ns"])[:4] if run["started_wall_ns"] else "n.d."
     sha = run["git"].get("sha") or run["git"].get("commit")
     return (
-        f"asic-reservoir-lab {_version()}{f' ({sha[:12]})' if sha else ''}, run {run['run_id']} ({year}), "
+        f"asic-reservoir-lab {html.version()}{f' ({sha[:12]})' if sha else ''}, run {run['run_id']} ({year}), "
         f"{analysis.data.n} verified shares."
     )
 
@@ -328,15 +313,3 @@ def _compact(value: Any) -> str:
             for key, item in value.items()
         )
     return str(value)
-
-
-@lru_cache
-def _resource(name: str) -> str:
-    return resources.files("experiments.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _version() -> str:
-    try:
-        return metadata.version("asic-reservoir-lab")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"

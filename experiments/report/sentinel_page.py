@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.rehearsal import SCENARIOS, TARGETS
-from experiments.report.page import _resource, _version, number
+from experiments.report import html
+from experiments.report.page import number
 from experiments.report.sentinel_plots import traces
 from firmware_bridge.emulator.bench import MODELS
 from firmware_bridge.errors import UserError
@@ -50,16 +51,11 @@ def write_rehearsal(outcomes: Sequence[Outcome], folder: Path, *, seed: int) -> 
 
 def render_rehearsal(outcomes: Sequence[Outcome], *, seed: int) -> str:
     """The page as one HTML text."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     failed = [o for o in outcomes if not o.passed]
     names = list(dict.fromkeys(o.model for o in outcomes))
-    return environment.from_string(_resource("sentinel.html.j2")).render(
-        css=Markup(_resource("report.css") + TABLE_CSS),
+    return html.fill(
+        "sentinel.html.j2",
+        more_css=TABLE_CSS,
         hours=number(outcomes[0].hours, 3),
         seed=seed,
         passed=not failed,
@@ -67,7 +63,7 @@ def render_rehearsal(outcomes: Sequence[Outcome], *, seed: int) -> str:
         lines=list(_lines(outcomes, failed)),
         rows=[_row(o) for o in outcomes],
         models=[_model(name, [o for o in outcomes if o.model == name]) for name in names],
-        version=_version(),
+        version=html.version(),
     )
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.report import svg
-from firmware_bridge.errors import UserError
+from experiments.report import html, svg
 from firmware_bridge.stratum.efficiency import eta
 
 if TYPE_CHECKING:
@@ -24,26 +22,11 @@ def write_page(result: EtaResult, path: Path) -> None:
     Raises:
         UserError: if the file cannot be written.
     """
-    text = render(result)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{path}: the page cannot be written ({error.strerror}); give another place with --out"
-        ) from error
+    html.write(render(result), path, "page")
 
 
 def render(result: EtaResult) -> str:
     """The page as one HTML text; the same bytes for the same result."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    folder = resources.files("experiments.report")
-    template = (folder / "vbm_eta.html.j2").read_text(encoding="utf-8")
     agreed = [cell.agrees for cell in result.cells]
     kind = "cannot_tell" if None in agreed else "consistent" if all(agreed) else "deviates"
     words = {
@@ -51,8 +34,8 @@ def render(result: EtaResult) -> str:
         "consistent": "As the formula says",
         "deviates": "Not as the formula says",
     }
-    return environment.from_string(template).render(
-        css=Markup((folder / "report.css").read_text(encoding="utf-8")),
+    return html.fill(
+        "vbm_eta.html.j2",
         result=result,
         plan=result.plan,
         kind=kind,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.report import svg
-from firmware_bridge.errors import UserError
+from experiments.report import html, svg
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+    from matplotlib.axes import Axes
 
     from experiments.vbm import Plan, VbmResult
 
@@ -29,29 +28,14 @@ def write_page(result: VbmResult, plan: Plan, path: Path) -> None:
     Raises:
         UserError: if the file cannot be written.
     """
-    text = render(result, plan)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{path}: the page cannot be written ({error.strerror}); give another place with --out"
-        ) from error
+    html.write(render(result, plan), path, "page")
 
 
 def render(result: VbmResult, plan: Plan) -> str:
     """The page as one HTML text; the same bytes for the same result."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    folder = resources.files("experiments.report")
-    template = (folder / "vbm.html.j2").read_text(encoding="utf-8")
     code = result.verdict["code"]
-    return environment.from_string(template).render(
-        css=Markup((folder / "report.css").read_text(encoding="utf-8")),
+    return html.fill(
+        "vbm.html.j2",
         result=result,
         plan=plan,
         word=WORDS.get(code, code),
@@ -70,15 +54,8 @@ def gain_plot(result: VbmResult) -> Markup:
         for row, arm in enumerate(arms):
             assert arm.gain is not None
             low, mid, high = (100.0 * v for v in (arm.gain.low, arm.gain.gain, arm.gain.high))
-            axes.plot([low, high], [row, row], color=svg.DATA, linewidth=2.0, solid_capstyle="butt")
-            axes.plot(
-                [mid], [row], "o", color=svg.DATA, markersize=6, label="measured, 95 %" if not row else None
-            )
-            if arm.predicted is not None:
-                axes.plot(
-                    [100.0 * arm.predicted], [row], "D", color=svg.MODEL, markersize=6, markerfacecolor="none",
-                    markeredgewidth=1.6, label="formula" if not row else None,
-                )  # fmt: skip
+            formula = None if arm.predicted is None else 100.0 * arm.predicted
+            _draw_row(axes, row, (low, mid, high), formula)
         axes.axvline(0.0, color=svg.MUTED, linewidth=1.0)
         axes.axvline(25.0, color=svg.NULL, linewidth=1.2, linestyle=(0, (5, 3)), label="published: +25 %")
         axes.set_yticks(range(len(arms)), [arm.arm for arm in arms])
@@ -98,21 +75,25 @@ def eta_plot(result: VbmResult) -> Markup | None:
         for row, arm in enumerate(arms):
             assert arm.eta is not None
             mid, low, high = arm.eta
-            axes.plot([low, high], [row, row], color=svg.DATA, linewidth=2.0, solid_capstyle="butt")
-            axes.plot(
-                [mid], [row], "o", color=svg.DATA, markersize=6, label="measured, 95 %" if not row else None
-            )
-            if arm.eta_formula is not None:
-                axes.plot(
-                    [arm.eta_formula], [row], "D", color=svg.MODEL, markersize=6, markerfacecolor="none",
-                    markeredgewidth=1.6, label="formula" if not row else None,
-                )  # fmt: skip
+            _draw_row(axes, row, (low, mid, high), arm.eta_formula)
         axes.set_yticks(range(len(arms)), [arm.arm for arm in arms])
         axes.set_ylim(len(arms) - 0.5, -0.5)
         axes.set_xlim(0.0, 1.02)
         axes.set_xlabel("eta: part of its time that the miner hashes")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=2)
         return svg.to_svg(drawing, "Time efficiency of each arm", "eta")
+
+
+def _draw_row(axes: Axes, row: int, interval: tuple[float, float, float], formula: float | None) -> None:
+    """An interval and its middle, and what the formula says; the first row names them in the legend."""
+    low, mid, high = interval
+    axes.plot([low, high], [row, row], color=svg.DATA, linewidth=2.0, solid_capstyle="butt")
+    axes.plot([mid], [row], "o", color=svg.DATA, markersize=6, label="measured, 95 %" if not row else None)
+    if formula is not None:
+        axes.plot(
+            [formula], [row], "D", color=svg.MODEL, markersize=6, markerfacecolor="none",
+            markeredgewidth=1.6, label="formula" if not row else None,
+        )  # fmt: skip
 
 
 def block_plot(result: VbmResult) -> Markup:
