@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import itertools
-import logging
 import shutil
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from firmware_bridge.clock import VirtualClock
 from firmware_bridge.telemetry import messages
 from firmware_bridge.telemetry.messages import (
     TABLES,
@@ -63,7 +63,6 @@ class _Recorder:
         self._folder = Path(tempfile.mkdtemp(prefix="asiclab-fuzz-"))
         self._numbers = itertools.count()
         self._recorder: RemoteRecorder | None = None
-        logging.getLogger("firmware_bridge.telemetry.remote").setLevel(logging.ERROR)
         atexit.register(self.close)
 
     def close(self) -> None:
@@ -78,7 +77,9 @@ class _Recorder:
             if self._recorder is not None:
                 asyncio.run(self._recorder.stop())
             file = self._folder / f"{number}.db"
-            self._recorder = RemoteRecorder(MqttSettings(), f"sqlite:///{file}", synchronous="off")
+            self._recorder = RemoteRecorder(
+                MqttSettings(), f"sqlite:///{file}", synchronous="off", clock=VirtualClock()
+            )  # refusals are spoken of ten times a second, and no second passes
         recorder = self._recorder
         before = recorder.counts.refused
         recorder.handle(Received(topic, payload, False))

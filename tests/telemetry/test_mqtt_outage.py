@@ -71,6 +71,9 @@ async def outage(tmp_path: Path, *, before: int, outage_s: float, after: int) ->
                 await asyncio.sleep(outage_s)
                 assert not mining.done()
                 await asyncio.to_thread(broker.start)
+                await eventually(
+                    lambda: recorder.client.connected
+                )  # one who comes after the lab left hears nobody
                 assert await mining == shares
                 miner.close()
             run_id = bridge.run.run_id
