@@ -15,6 +15,16 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from firmware_bridge.emulator.drive import mixed, put
+from firmware_bridge.emulator.effects import (
+    HEAT_AT_START,
+    HEAT_TAU_MS,
+    INPUT,
+    QUALITY,
+    QUEUE,
+    TEMPERATURE,
+    THERMAL,
+)
 from firmware_bridge.emulator.geometry import CELLS, S9, locate, scan_time
 from firmware_bridge.emulator.grind import grind
 from firmware_bridge.emulator.loader import (
@@ -66,6 +76,12 @@ def digest_difficulty(digest: U32) -> float:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def warmed(heat: float, symbol: float, passed_ms: float) -> float:
+    """Planted heat after a job of this symbol was the newest one for so long."""
+    return symbol + (heat - symbol) * math.exp(-max(0.0, passed_ms) / HEAT_TAU_MS)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def doubled(values: Any) -> Any:
     """The same values in an array of twice the length."""
     longer = np.empty(2 * values.size, dtype=values.dtype)
@@ -80,8 +96,8 @@ def run_engine(
     p: F64,
     model: int,
     pace: float,
-    mean_ms: float,
-    floor_scaled: float,
+    mean_ms: F64,
+    floor_scaled: F64,
     first_ms: float,
     refill_ms: float,
     period_ms: float,
@@ -89,10 +105,14 @@ def run_engine(
     target: U32,
     random_bytes: U8,
     extranonce1: U8,
-    version: np.uint32,
+    version: U32,
     nbits: np.uint32,
     start_s: float,
+    tick_ns: float,
     symbols: F64,
+    carrier: int,
+    feedback: float,
+    levels: I64,
     temperatures: F64,
     telemetry_ms: float,
     wrong: F64,
@@ -113,23 +133,27 @@ def run_engine(
         p: ``Physics.vector()``.
         model: ``geometry.S9`` or ``geometry.LV06``.
         pace: hash rate over the model's own.
-        mean_ms: mean work-time between shares.
-        floor_scaled: verified difficulty of the smallest share (planted quality counts from there).
+        mean_ms: shape (levels,): mean work-time between shares at each level of difficulty.
+        floor_scaled: shape (levels,): verified difficulty of the smallest share (planted quality counts from there).
         first_ms: work-time before which no work gives a share.
         refill_ms: work-time after which the works pause for ``p[REFILL]``.
         period_ms: job period of the stream mode, or <= 0 for a new job after every share.
         limit_ms: end of the run.
-        target: 8 words, most significant first.
-        random_bytes: shape (jobs, 96): prevhash, coinb1 and coinb2 of each job.
-        extranonce1: 4 bytes.
-        version: version of all jobs.
+        target: shape (levels, 8), words most significant first.
+        random_bytes: shape (jobs, 96): prevhash, coinb1 and coinb2 of each job; receives symbols that go there.
+        extranonce1: shape (jobs, 4); receives symbols that go there.
+        version: shape (jobs,), version of each job; receives symbols that go there.
         nbits: nBits of all jobs.
         start_s: wall time at 0 ms, for ntime.
-        symbols: shape (jobs,): input symbol of each job.
+        tick_ns: resolution of the pool's stamps, which the feedback is made of.
+        symbols: shape (jobs,): input symbol of each job before the feedback; receives what was sent.
+        carrier: position in ``drive.FIELDS`` of the field that symbols are written into; -1 writes none.
+        feedback: see :class:`~firmware_bridge.emulator.drive.Drive`.
+        levels: shape (jobs,): level of difficulty of each job; receives symbols that go there.
         temperatures: deviation from the mean in °C, ``telemetry_ms`` apart.
         telemetry_ms: see there.
         wrong: share of the hashes that are wrong, ``telemetry_ms`` apart; empty where none are.
-        plants: ms per unit of input, of temperature, of quality.
+        plants: ms per unit of each kind, in the order of ``effects.KINDS``.
         plant_constants: constant delay of each that keeps them from being negative.
         sent_ms: receives when each job was sent, shape (jobs,).
         ntimes: receives the ntime of each job, shape (jobs,).
@@ -160,6 +184,11 @@ def run_engine(
     n_jobs = 1
     sent_ms[0] = 0.0
     ntimes[0] = np.uint32(start_s)
+    symbols[0] = mixed(symbols[0], 0.0, feedback)
+    put(carrier, symbols[0], 0, random_bytes, extranonce1, version, ntimes, levels, mean_ms.size)
+    # planted memory: heat and backlog at heat_ms, when the newest job was sent
+    heat, heat_ms, backlog = HEAT_AT_START, 0.0, plants[QUEUE] * symbols[0]
+    ticks = 1e6 / tick_ns
     received = 0  # jobs that the miner has taken notice of
     state = idle_miner()
     loaded = -1
@@ -183,7 +212,7 @@ def run_engine(
                     times = doubled(times)
                     numbers = doubled(numbers)
                 while True:
-                    drawn_ms += rng.exponential(mean_ms)
+                    drawn_ms += rng.exponential(mean_ms[levels[loaded]])
                     locate(model, drawn_ms, pace, rng.random(), at)
                     if at[3] == 1 and (model != S9 or at[0] >= p[FIRST_WORKS]):
                         break
@@ -215,6 +244,20 @@ def run_engine(
                 break
             sent_ms[n_jobs] = now
             ntimes[n_jobs] = np.uint32(start_s + now / 1000.0)
+            put(
+                carrier,
+                symbols[n_jobs],
+                n_jobs,
+                random_bytes,
+                extranonce1,
+                version,
+                ntimes,
+                levels,
+                mean_ms.size,
+            )
+            heat = warmed(heat, symbols[n_jobs - 1], now - heat_ms)
+            backlog = max(0.0, backlog - (now - heat_ms)) + plants[QUEUE] * symbols[n_jobs]
+            heat_ms = now
             n_jobs += 1
             next_job += period_ms
         elif now == found:
@@ -240,10 +283,10 @@ def run_engine(
                     coinbase[i] = job_bytes[32 + i]
                     coinbase[40 + i] = job_bytes[64 + i]
                 for i in range(4):
-                    coinbase[32 + i] = extranonce1[i]
+                    coinbase[32 + i] = extranonce1[loaded, i]
                 grind(
-                    model, at, int(rng.random() * CELLS[model]), coinbase, 36, prevhash, version,
-                    ntimes[loaded], nbits, target, digests[n_shares], answer,
+                    model, at, int(rng.random() * CELLS[model]), coinbase, 36, prevhash, version[loaded],
+                    ntimes[loaded], nbits, target[levels[loaded]], digests[n_shares], answer,
                 )  # fmt: skip
                 numbers[pointer] = n_shares
                 shares[n_shares, SHARE_JOB] = loaded
@@ -262,14 +305,21 @@ def run_engine(
             if number != last_reported:
                 last_reported = number
                 wait = 0.0
-                if plants[0] != 0.0:
-                    wait += max(0.0, plants[0] * symbols[loaded] + plant_constants[0])
-                if plants[1] != 0.0:
+                if plants[INPUT] != 0.0:
+                    wait += max(0.0, plants[INPUT] * symbols[loaded] + plant_constants[INPUT])
+                if plants[TEMPERATURE] != 0.0:
                     reading = min(int(now / telemetry_ms), temperatures.size - 1)
-                    wait += max(0.0, plants[1] * temperatures[reading] + plant_constants[1])
-                if plants[2] != 0.0:
-                    octaves = math.log2(digest_difficulty(digests[number]) / floor_scaled)
-                    wait += max(0.0, plants[2] * octaves + plant_constants[2])
+                    wait += max(
+                        0.0, plants[TEMPERATURE] * temperatures[reading] + plant_constants[TEMPERATURE]
+                    )
+                if plants[QUALITY] != 0.0:
+                    octaves = math.log2(digest_difficulty(digests[number]) / floor_scaled[levels[loaded]])
+                    wait += max(0.0, plants[QUALITY] * octaves + plant_constants[QUALITY])
+                if plants[THERMAL] != 0.0:
+                    warmth = warmed(heat, symbols[n_jobs - 1], now - heat_ms)
+                    wait += max(0.0, plants[THERMAL] * warmth + plant_constants[THERMAL])
+                if plants[QUEUE] != 0.0:
+                    wait += max(0.0, backlog - max(0.0, now - heat_ms))
                 arrives = now + wait
                 if p[DELAY] > 0:
                     arrives = (math.floor((arrives - poll_phase) / p[POLL]) + 1.0) * p[POLL] + poll_phase
@@ -302,6 +352,23 @@ def run_engine(
                     pool_free += max(0.5, p[TURNAROUND] + p[TURNAROUND_SD] * rng.standard_normal())
                 sent_ms[n_jobs] = pool_free
                 ntimes[n_jobs] = np.uint32(start_s + pool_free / 1000.0)
+                own = sent_ms[shares[row_share[n_rows - 1], SHARE_JOB]]
+                response_ns = (math.floor(stamp * ticks) - math.floor(own * ticks)) * tick_ns
+                symbols[n_jobs] = mixed(symbols[n_jobs], response_ns, feedback)
+                put(
+                    carrier,
+                    symbols[n_jobs],
+                    n_jobs,
+                    random_bytes,
+                    extranonce1,
+                    version,
+                    ntimes,
+                    levels,
+                    mean_ms.size,
+                )
+                heat = warmed(heat, symbols[n_jobs - 1], pool_free - heat_ms)
+                backlog = max(0.0, backlog - (pool_free - heat_ms)) + plants[QUEUE] * symbols[n_jobs]
+                heat_ms = pool_free
                 n_jobs += 1
                 if p[DELAY] > 0:
                     pool_free += 0.02

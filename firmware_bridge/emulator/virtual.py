@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from firmware_bridge.headers import (
 )
 
 if TYPE_CHECKING:
+    from firmware_bridge.emulator.drive import Drive
     from firmware_bridge.emulator.program import Course, Step
     from firmware_bridge.emulator.virtual_trace import VirtualTrace
     from firmware_bridge.trace.run_writer import RunWriter
@@ -49,6 +50,8 @@ class VirtualConfig:
         start_wall_ns: wall time at the start.
         program: operating points that follow each other; their time then is the run's, in the place of ``shares`` and
             ``seconds``.
+        drive: symbols that the jobs carry; the run ends with them, in the place of ``shares`` and ``seconds``. With a
+            programme: one symbol per step.
     """
 
     model: str = "s9"
@@ -63,6 +66,7 @@ class VirtualConfig:
     physics: Physics | None = None
     start_wall_ns: int = 1_700_000_000_000_000_000
     program: tuple[Step, ...] = ()
+    drive: Drive | None = None
 
     def resolved_physics(self) -> Physics:
         """The physics in force."""
@@ -97,9 +101,11 @@ class VirtualConfig:
         effects.checked_plants(self.plants)
         if self.mode not in ("swh", "stream"):
             raise UserError(f"mode is swh or stream, not {self.mode!r}")
+        if self.drive is not None:
+            self._check_drive(self.drive)
         if self.program:
             self._check_program()
-        elif self.shares is None and self.seconds is None:
+        elif self.drive is None and self.shares is None and self.seconds is None:
             raise UserError("say how long to emulate: --shares N or --seconds S")
         for name in ("shares", "seconds"):
             value = getattr(self, name)
@@ -118,6 +124,24 @@ class VirtualConfig:
             raise UserError(
                 f"at scale {self.scale!r} every hash meets difficulty {self.floor():g}: "
                 "shares would carry no difficulty; raise the difficulty or the scale"
+            )
+
+    def _check_drive(self, drive: Drive) -> None:
+        drive.check(self.mode)
+        if self.shares is not None or self.seconds is not None:
+            raise UserError("the symbols of a run say how long it lasts: leave --shares and --seconds out")
+        if bool(self.program) != (drive.field == "frequency"):
+            raise UserError(
+                "symbols in the clock need a programme with one step per symbol, others need none"
+            )
+        if self.program and len(self.program) != len(drive.symbols):
+            raise UserError(
+                f"{len(drive.symbols)} symbols for the {len(self.program)} steps of the programme"
+            )
+        if self.program and any(self.plants.get(kind) for kind in ("input", "thermal", "queue")):
+            raise UserError(
+                "with symbols in the clock the memory is the heat of the device itself: plant temperature, not "
+                "input, thermal or queue"
             )
 
     def _check_program(self) -> None:
@@ -148,14 +172,18 @@ def simulate(config: VirtualConfig) -> VirtualTrace:
     hashes_per_ms = model.capacity_ths * config.pace() * 1e9
     mean_ms = (1 << 256) / (target + 1) / config.scale / hashes_per_ms
     expected = DEFAULT_SHARES
-    if config.seconds is not None:
-        expected = int(config.seconds * 1e3 / mean_ms * 1.1) + 100
-    rows = config.shares if config.seconds is None else min(config.shares or expected, expected)
-    assert rows is not None
+    seconds = config.seconds
+    if config.drive is not None and config.mode == "stream":
+        seconds = len(config.drive.symbols) * config.job_period_s
+    elif config.drive is not None:
+        expected = len(config.drive.symbols) + 1  # the last job's answer calls for one that is not there
+    if seconds is not None:
+        expected = int(seconds * 1e3 / mean_ms * 1.1) + 100
+    rows = min(config.shares or expected, expected) if config.shares is None or seconds else config.shares
     while True:
-        trace = _simulate_rows(config, model, target, mean_ms, rows)
+        trace = _simulate_rows(config, model, mean_ms, rows)
         ended_early = trace.n < rows or trace.n == config.shares
-        if config.seconds is None or ended_early:
+        if seconds is None or ended_early:
             return trace
         rows = min(2 * rows, config.shares or 2 * rows)  # chance filled the rows before the time was up
 
@@ -179,6 +207,7 @@ def _simulate_program(config: VirtualConfig) -> VirtualTrace:
         part = replace(
             config,
             program=(),
+            drive=None,
             seconds=course.step.seconds,
             seed=[config.seed, number],  # type: ignore[arg-type] # one stream of chance per step
             physics=replace(physics, hash_rate_ths=course_rate_ths(config, course)),
@@ -186,8 +215,10 @@ def _simulate_program(config: VirtualConfig) -> VirtualTrace:
         )
         mean_ms = (1 << 256) / (target + 1) / config.scale / (model.capacity_ths * part.pace() * 1e9)
         rows = int(course.step.seconds * 1e3 / mean_ms * 1.1) + 100
-        while (trace := _simulate_rows(part, model, target, mean_ms, rows, course, reach_c)).n >= rows:
+        while (trace := _simulate_rows(part, model, mean_ms, rows, course, reach_c)).n >= rows:
             rows *= 2
+        if config.drive is not None:  # every job of a step carries the symbol of that step
+            trace = replace(trace, symbol=np.full(trace.symbol.size, config.drive.symbols[number]))
         parts.append(trace)
         start_s += course.step.seconds
     return virtual_trace.joined(replace(config, physics=physics), parts)
@@ -205,13 +236,13 @@ def course_rate_ths(config: VirtualConfig, course: Course) -> float:
 def _simulate_rows(
     config: VirtualConfig,
     model: Model,
-    target: int,
     mean_ms: float,
     rows: int,
     course: Course | None = None,
     reach_c: float = 0.0,
 ) -> VirtualTrace:
     from firmware_bridge.emulator import geometry, virtual_trace
+    from firmware_bridge.emulator.drive import UNDRIVEN
     from firmware_bridge.emulator.engine import run_engine
     from firmware_bridge.sha256d import target_words
 
@@ -220,10 +251,23 @@ def _simulate_rows(
     engine_rng, job_rng, thermal_rng = np.random.default_rng(config.seed).spawn(3)
     period_ms = config.job_period_s * 1e3 if config.mode == "stream" else 0.0
     limit_ms = float("inf") if config.seconds is None else config.seconds * 1e3
+    drive = config.drive
+    floors = np.array([config.floor()])
+    if drive is not None:
+        whole = model.client.integer_difficulty
+        floors = drive.difficulties(config.floor(), whole=whole)
+        mean_ms = mean_ms * float(floors[-1] / config.floor())
     longest_ms = min(limit_ms, (mean_ms + 60.0) * (rows + 10 * rows**0.5 + 100))
     jobs = rows + 2 if period_ms <= 0 else int(longest_ms / period_ms) + 3
+    if drive is not None:
+        jobs = len(drive.symbols)
+        longest_ms = jobs * period_ms if period_ms > 0 else longest_ms
+        limit_ms = longest_ms if period_ms > 0 else limit_ms
     job_bytes = job_rng.integers(0, 256, size=(jobs, 96), dtype=np.uint8)
-    symbols = virtual_trace.symbols_of(job_bytes)
+    symbols = virtual_trace.symbols_of(job_bytes) if drive is None else np.array(drive.symbols)
+    extranonce1 = np.tile(np.frombuffer(virtual_trace.EXTRANONCE1, dtype=np.uint8), (jobs, 1))
+    versions = np.full(jobs, virtual_trace.VERSION, dtype=np.uint32)
+    levels = np.zeros(jobs, dtype=np.int64)
     period_s = physics.telemetry_period_s
     wrong = np.empty(0) if course is None else course.wrong
     if course is None:
@@ -236,10 +280,8 @@ def _simulate_rows(
     row_ms, found_ms = np.empty(rows), np.empty(rows)
     constants = effects.constants_ms(config.plants, physics.temperature_sd_c)
     if course is not None:  # a programme goes further than the wander that the constant is made for
-        constants[1] = abs(effects.strengths(config.plants)[1]) * reach_c
-    longest_delay_ms = float(
-        2 * constants.sum() + np.abs(effects.strengths(config.plants)) @ [1.0, 0.0, 32.0]
-    )
+        constants[effects.TEMPERATURE] = abs(config.plants.get("temperature", 0.0)) * reach_c
+    longest_delay_ms = effects.longest_ms(config.plants, constants, period_ms)
     under_way = 1000 + int(3 * longest_delay_ms / mean_ms)
     shares = np.empty((rows + under_way, 6), dtype=np.int64)
     digests = np.empty((rows + under_way, 8), dtype=np.uint32)
@@ -248,24 +290,29 @@ def _simulate_rows(
         vector[PARAMETERS.index("first_works")] = 0.0
     work_ms = geometry.S9_WORK_MS / pace
     slowed = physics.dead_time
+    tick = physics.tick_ns()
     n_rows, n_jobs, n_shares = run_engine(
         engine_rng,
         vector,
         model.code,
         pace,
-        mean_ms,
-        config.floor() * config.scale,
+        mean_ms * floors / floors[-1],
+        floors * config.scale,
         physics.first_works * work_ms if slowed else 0.0,
         physics.refill_works * work_ms if slowed else float("inf"),
         period_ms,
         limit_ms,
-        target_words(target),
+        np.array([target_words(target_from_difficulty(floor * config.scale)) for floor in floors]),
         job_bytes,
-        np.frombuffer(virtual_trace.EXTRANONCE1, dtype=np.uint8),
-        np.uint32(virtual_trace.VERSION),
+        extranonce1,
+        versions,
         np.uint32(virtual_trace.NBITS),
         config.start_wall_ns / 1e9,
+        float(tick),
         symbols,
+        UNDRIVEN if drive is None else drive.code,
+        0.0 if drive is None else drive.feedback,
+        levels,
         temperatures - physics.temperature_c,
         period_s * 1e3,
         wrong,
@@ -279,18 +326,20 @@ def _simulate_rows(
         shares,
         digests,
     )
-    tick = physics.tick_ns()
 
     def stamps(ms: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
         return np.asarray(np.floor(ms * (1e6 / tick)).astype(np.int64) * tick)
 
-    if n_rows:
+    if n_rows and drive is None:
         n_jobs = min(n_jobs, int(np.searchsorted(sent_ms[:n_jobs], row_ms[n_rows - 1], side="right")) + 1)
     return virtual_trace.VirtualTrace(
         config=replace(config, physics=physics),
         model=model,
         job_bytes=job_bytes[:n_jobs],
         job_ntime=ntimes[:n_jobs],
+        job_extranonce1=extranonce1[:n_jobs],
+        job_version=versions[:n_jobs],
+        job_difficulty=config.difficulty * np.ones(n_jobs) if floors.size == 1 else floors[levels[:n_jobs]],
         job_sent_ns=stamps(sent_ms[:n_jobs]),
         symbol=symbols[:n_jobs],
         row_share=row_share[:n_rows],
@@ -323,8 +372,10 @@ def run_virtual(
 
     trace = simulate(config)
     physics = config.resolved_physics()
-    apart = ("physics", "plants", "start_wall_ns", "program")
-    settings = {k: v for k, v in asdict(config).items() if k not in apart}
+    apart = ("physics", "plants", "start_wall_ns", "program", "drive")
+    settings = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in apart}
+    if config.drive is not None:
+        settings["drive"] = config.drive.to_json()
     run = writer.begin_run(
         RunRecord(
             kind="virtual",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from firmware_bridge.emulator.drive import UNDRIVEN, sent_fields
 from firmware_bridge.emulator.engine import (
     SHARE_EXTRANONCE2,
     SHARE_JOB,
@@ -41,6 +42,9 @@ class VirtualTrace:
         model: the miner.
         job_bytes: uint8[jobs, 96], prevhash, coinb1 and coinb2 of each job.
         job_ntime: uint32[jobs].
+        job_extranonce1: uint8[jobs, 4].
+        job_version: uint32[jobs].
+        job_difficulty: float64[jobs], nominal difficulty that each job asks for.
         job_sent_ns: int64[jobs], since the start of the run.
         symbol: float64[jobs], input symbol of each job.
         row_share: int64[rows], which share each row reports; a repeated number is a duplicate.
@@ -57,6 +61,9 @@ class VirtualTrace:
     model: Model
     job_bytes: npt.NDArray[np.uint8]
     job_ntime: npt.NDArray[np.uint32]
+    job_extranonce1: npt.NDArray[np.uint8]
+    job_version: npt.NDArray[np.uint32]
+    job_difficulty: F64
     job_sent_ns: I64
     symbol: F64
     row_share: I64
@@ -156,7 +163,7 @@ class VirtualTrace:
             response_ns=self.response_ns,
             since_notify_ns=self.since_notify_ns,
             difficulty=self.difficulty,
-            job_difficulty=np.full(self.n, self.config.difficulty),
+            job_difficulty=self.job_difficulty[self.row_job],
             duplicate=self.duplicate,
             extranonce2=self.extranonce2,
             nonce=self.nonce,
@@ -186,8 +193,11 @@ class VirtualTrace:
         ntimes = self.job_ntime[start:stop].astype(">u4").tobytes().hex()
         sent = self.job_sent_ns[start:stop].tolist()
         symbols = self.symbol[start:stop].tolist()
-        version, nbits, extranonce1 = f"{VERSION:08x}", f"{NBITS:08x}", EXTRANONCE1.hex()
-        mask = config.version_mask()
+        versions = self.job_version[start:stop].tolist()
+        extranonce1 = self.job_extranonce1[start:stop].tobytes().hex()
+        difficulties = self.job_difficulty[start:stop].tolist()
+        carrier = UNDRIVEN if config.drive is None else config.drive.code
+        nbits, mask = f"{NBITS:08x}", config.version_mask()
         rows = []
         for i in range(min(stop, self.job_sent_ns.size) - start):
             at = 192 * i
@@ -201,17 +211,24 @@ class VirtualTrace:
                     text[at + 64 : at + 128],
                     text[at + 128 : at + 192],
                     "[]",
-                    version,
+                    f"{versions[i]:08x}",
                     nbits,
                     ntimes[8 * i : 8 * i + 8],
-                    extranonce1,
+                    extranonce1[8 * i : 8 * i + 8],
                     4,
                     True,
-                    config.difficulty,
+                    difficulties[i],
                     config.scale,
                     mask,
                     symbols[i],
-                    f'{{"prevhash": "{prevhash[:8]}"}}',
+                    sent_fields(
+                        carrier,
+                        self.job_bytes[start + i],
+                        self.job_extranonce1[start + i],
+                        versions[i],
+                        int(self.job_ntime[start + i]),
+                        difficulties[i],
+                    ),
                     base_ns + sent[i],
                     sent[i],
                     None,
@@ -368,8 +385,8 @@ def joined(config: VirtualConfig, parts: Sequence[VirtualTrace]) -> VirtualTrace
 
 
 _JOINED = (
-    "job_bytes", "job_ntime", "job_sent_ns", "symbol", "row_share", "row_ns", "row_found_ms", "share", "digest",
-    "temperature_c",
+    "job_bytes", "job_ntime", "job_extranonce1", "job_version", "job_difficulty", "job_sent_ns", "symbol",
+    "row_share", "row_ns", "row_found_ms", "share", "digest", "temperature_c",
 )  # fmt: skip
 
 

@@ -67,6 +67,7 @@ class WallMiner:
         self._temperature = self.physics.temperatures(thermal, READINGS) - self.physics.temperature_c
         self._plants = effects.strengths(config.plants)
         self._constants = effects.constants_ms(config.plants, self.physics.temperature_sd_c)
+        self._memory = effects.Memory(float(self._plants[effects.QUEUE]))
         self._p = self.physics.vector()
         self._state = loader.idle_miner()
         self._jobs: dict[int, PreparedJob] = {}
@@ -261,6 +262,7 @@ class WallMiner:
         now = self._now()
         if self._first_job_ms is None:
             self._first_job_ms = now
+        self._memory.sent(prevhash_symbol(job.prevhash), now)
         loader.notified(self._state, now, number, self._p, self._rng)
         self._drive()
 
@@ -358,10 +360,12 @@ class WallMiner:
             prevhash_symbol(job.prevhash),
             float(self._temperature[reading]),
             math.log2(hit.difficulty / floor),
+            self._memory.heat(found_ms),
         )
-        return sum(
+        backlog_ms = self._memory.backlog_ms(found_ms)
+        return backlog_ms + sum(
             max(0.0, float(strength) * cause + float(constant))
-            for strength, cause, constant in zip(self._plants, causes, self._constants, strict=True)
+            for strength, cause, constant in zip(self._plants, causes, self._constants, strict=False)
             if strength
         )
 
