@@ -156,6 +156,8 @@ def put(
     elif kind == VERSION_BITS:
         versions[job] = versions[job] | np.uint32(np.int64(symbol * VERSION_SPAN))
     elif kind == NTIME:
-        ntimes[job] += np.uint32(np.int64(symbol * NTIME_SPAN))
+        # counted from a multiple of the span, so that it can be read back without knowing the time
+        begun = np.int64(ntimes[job]) // NTIME_SPAN * NTIME_SPAN
+        ntimes[job] = np.uint32(begun + np.int64(symbol * NTIME_SPAN))
     elif kind == DIFFICULTY:
         levels[job] = np.int64(symbol * n_levels)

@@ -281,7 +281,7 @@ def _simulate_rows(
     constants = effects.constants_ms(config.plants, physics.temperature_sd_c)
     if course is not None:  # a programme goes further than the wander that the constant is made for
         constants[effects.TEMPERATURE] = abs(config.plants.get("temperature", 0.0)) * reach_c
-    longest_delay_ms = effects.longest_ms(config.plants, constants, period_ms)
+    longest_delay_ms = effects.longest_ms(config.plants, constants, period_ms or mean_ms)
     under_way = 1000 + int(3 * longest_delay_ms / mean_ms)
     shares = np.empty((rows + under_way, 6), dtype=np.int64)
     digests = np.empty((rows + under_way, 8), dtype=np.uint32)
