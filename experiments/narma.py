@@ -1,8 +1,8 @@
 """NARMA-10 and its like through a miner: drive it with the input, read its timing, score it beside every baseline.
 
-What is scored is always a stored run: an emulated one is written into the trace first, and a recording that nobody drove
-has the symbols of its own jobs for an input. So the same numbers come out of ``--trace`` again, for as long as the trace
-is there.
+What is scored is always a stored run: an emulated one is written into the trace first, and a recording that nobody
+drove has the symbols of its own jobs for an input. So ``--trace`` gives the same numbers again, as long as the trace is
+there.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ NARMA_RANGE = (0.0, 0.5)
 """Range of the input of a NARMA task; other tasks use the range that they have."""
 PERIOD_S = {"s9": 0.5, "lv06": 10.0}
 """Job period where a clock sends the symbols: a few shares each at the model's smallest difficulty."""
+OBSERVE = ("response", "arrival", "interval", "count", "mean_response")
+"""Columns where nothing else is asked for."""
 LAGS = 9
 """Steps that the readout sees besides the present one: together those that NARMA-10 depends on."""
 FOUND_AT = {"thermal": ("dialogue", 250.0), "queue": ("monologue", 200.0)}
@@ -52,7 +54,7 @@ class Plan:
         mode: ``dialogue``, ``monologue`` or ``constant``.
         encode: job field that carries the symbols.
         task: name of the task, see :func:`reservoir.tasks.draw`.
-        observe: kinds of state columns; empty for the default of :func:`reservoir.observation.observe`.
+        observe: kinds of state columns; empty for ``OBSERVE``.
         lags: steps of the past beside the present one.
         feedback: of the dialogue.
         train: steps.
@@ -156,7 +158,7 @@ class Result:
         }
 
 
-# ---- driving -----------------------------------------------------------------------------------------------------------
+# ---- driving ---------------------------------------------------------------------------------------------------------
 
 
 def emulation(
@@ -189,26 +191,208 @@ def _driven(
     )
 
 
-def write_run(plan: Plan, config: VirtualConfig, writer: TraceWriter) -> str:
-    """Emulate into a trace, with the plan in the run's record; returns the run's id."""
-    from firmware_bridge.emulator.virtual import run_virtual
+def write_run(
+    plan: Plan, config: VirtualConfig, writer: TraceWriter, *, cli: Mapping[str, Any] | None = None
+) -> str:
+    """Emulate into a trace, with the plan and the command line in the run's record; returns the run's id."""
+    from firmware_bridge.emulator.virtual import run_virtual, settings_of
 
     run = run_virtual(config, writer)
-    run.update(config={**_settings(config), "narma": _told(plan)})
+    told = {"task": plan.task, "mode": plan.mode, "seed": plan.seed, "steps": plan.steps}
+    encoding = plan.encoding(plan.draw()).to_json()
+    said = {} if cli is None else {"cli": dict(cli)}
+    run.update(config={**settings_of(config), **said, "narma": {**told, "encoding": encoding}})
     return run.run_id
 
 
-def _settings(config: VirtualConfig) -> dict[str, Any]:
-    from firmware_bridge.emulator.virtual import settings_of
-
-    return settings_of(config)
+# ---- reading back ----------------------------------------------------------------------------------------------------
 
 
-def _told(plan: Plan) -> dict[str, Any]:
+def steps_of_emulation(config: VirtualConfig) -> Steps:
+    """Steps of a virtual run that no trace needs to keep."""
+    from firmware_bridge.emulator.virtual import simulate
+    from reservoir.steps import Jobs, Shares, steps_of
+
+    trace = simulate(config)
+    return steps_of(
+        Jobs(trace.job_sent_ns, trace.symbol, trace.job_difficulty),
+        Shares(
+            trace.row_job,
+            trace.row_ns,
+            response_ns=trace.response_ns,
+            since_notify_ns=trace.since_notify_ns,
+            difficulty=trace.difficulty,
+            duplicate=trace.duplicate,
+        ),
+        calls="every row",
+    )
+
+
+def observed(steps: Steps, plan: Plan, *, indicators: bool | None = None) -> Observation:
+    """States of a run for a plan, without columns that carry the input by themselves."""
+    from reservoir.observation import observe, without_input
+
+    train = slice(plan.washout, plan.washout + plan.train)
+    kinds = plan.observe or OBSERVE
+    return without_input(observe(steps, kinds, lags=plan.lags, train=train, indicators=indicators))
+
+
+def task_of(steps: Steps, record: Mapping[str, Any], plan: Plan) -> tuple[Plan, Task]:
+    """The task that a run was driven with, or one made of the symbols of its own jobs; the plan then says so.
+
+    Raises:
+        UserError: if the run was driven with something else than its record says.
+    """
+    told = record["config"].get("narma")
+    if told is None:
+        return plan, _task_of_symbols(steps, plan)
+    from reservoir.encoding import Encoding, unmix
+
+    encoding = Encoding.from_json(told["encoding"])
+    plan = replace(
+        plan,
+        task=told["task"],
+        mode=told["mode"],
+        encode=encoding.field,
+        feedback=encoding.feedback,
+        seed=told["seed"],
+    )
+    drawn = replace(plan, washout=told["steps"] - plan.train - plan.test).draw()
+    sent, due = steps.symbol[:, 0], encoding.base(drawn.u)[: len(steps), 0]
+    if encoding.mode == "dialogue":
+        sent = unmix(sent, steps.heard_ns[:, 0], encoding.feedback)
+    if sent.size > due.size or not np.allclose(sent, due, rtol=0.0, atol=1e-9):
+        raise UserError(
+            f"run {record['run_id']} did not carry the input that its record names ({plan.task}, seed {plan.seed}); "
+            "whoever drove it changed the symbols on the way"
+        )
+    return plan, drawn
+
+
+def _task_of_symbols(steps: Steps, plan: Plan) -> Task:
+    """A task whose input is what the jobs carried by chance: no run has to be driven to be scored."""
+    from reservoir.tasks import narma
+
+    order = plan.task.removeprefix("narma")
+    if not order.isdecimal():
+        raise UserError(
+            f"nobody drove this run: its jobs' symbols can be the input of narmaN, not of {plan.task!r}"
+        )
+    symbols = steps.symbol[:, 0]
+    if not np.isfinite(symbols[: plan.steps]).all():
+        raise UserError("some jobs of this run carry no symbol: there is no input at those steps")
+    return narma(int(order), len(steps), plan.rng(_TASK_STREAM), u=NARMA_RANGE[1] * symbols)
+
+
+def score(
+    plan: Plan,
+    task: Task,
+    observation: Observation,
+    *,
+    others: Mapping[str, F64] | None = None,
+) -> Evaluation:
+    """States against their baselines."""
+    from reservoir.evaluate import evaluate
+    from reservoir.gain import GAP
+    from reservoir.rule import Split
+
+    n = min(task.u.size, observation.states.shape[0])
+    return evaluate(
+        plan.task,
+        task.u[:n],
+        task.y[:n],
+        observation.states[:n],
+        split=Split(plan.washout, plan.train, plan.test),
+        columns=[column.name for column in observation.columns],
+        others={name: states[:n] for name, states in (others or {}).items()},
+        permutations=plan.permutations,
+        gap=GAP + plan.lags,
+        alpha=plan.alpha,
+        rng=plan.rng(_SCORE_STREAM),
+    )
+
+
+def score_run(
+    reader: TraceReader, name: str, plan: Plan, *, miner: str | None = None, other: str | None = None
+) -> Result:
+    """Score a stored run.
+
+    Args:
+        reader: of the trace.
+        name: id of the run, a unique prefix, or ``latest``.
+        plan: how to score; a run that was driven says itself with what.
+        miner: whose steps, where there are several.
+        other: a run of the same trace whose timing is scored as a baseline (``other_run``).
+
+    Raises:
+        UserError: if there is no such run, it has no symbols, or is too short.
+    """
+    from reservoir.steps import read_steps
+
+    number = reader.resolve(name)
+    record = reader.run(number)
+    steps = read_steps(reader, number, miner=miner, symbols_from="prevhash")
+    plan, task = task_of(steps, record, plan)
+    driven = record["config"].get("narma") is not None
+    observation = observed(steps, plan)
+    others = {}
+    if other is not None:
+        found = read_steps(reader, reader.resolve(other), miner=miner, symbols_from="prevhash")
+        others["other_run"] = _same_length(observed(found, plan).states, observation.states.shape[0], other)
+    if driven and record["kind"] == "virtual":
+        others.update(_emulated_nulls(plan, record, task, observation.states.shape[0]))
+    evaluation = score(plan, task, observation, others=others)
+    return Result(
+        evaluation=evaluation,
+        observation=observation,
+        run_id=record["run_id"],
+        mode=plan.mode if driven else None,
+        encode=plan.encode if driven else None,
+        seed=plan.seed,
+        plants=record["plants"],
+        redraws=task.redraws,
+        left_out=steps.left_out,
+        input=task.u[: plan.steps],
+    )
+
+
+def _same_length(states: F64, rows: int, name: str) -> F64:
+    if states.shape[0] < rows:
+        raise UserError(
+            f"run {name} has {states.shape[0]} steps, {rows} are needed to stand beside the scored one"
+        )
+    return states[:rows]
+
+
+def _emulated_nulls(plan: Plan, record: Mapping[str, Any], task: Task, rows: int) -> dict[str, F64]:
+    """Timing of the same miner driven alike with nothing planted, and of one driven with another input."""
+    from firmware_bridge.emulator.physics import Physics
+
+    model = record["config"]["model"]
+    names = set(Physics.__dataclass_fields__)
+    physics = Physics(**{k: v for k, v in record["physics"].items() if k in names})
+    period_s = record["config"]["job_period_s"]
+    plan = replace(plan, period_s=period_s, washout=plan.washout + max(0, task.u.size - plan.steps))
+    seeds = plan.rng(_NULL_STREAM).integers(2**31, size=2)
+    null = _driven(plan, task, model, {}, physics, int(seeds[0]))
+    other = _driven(plan, plan.draw(_OTHER_STREAM), model, dict(record["plants"]), physics, int(seeds[1]))
     return {
-        "task": plan.task,
-        "mode": plan.mode,
-        "seed": plan.seed,
-        "steps": plan.steps,
-        "encoding": plan.encoding(plan.draw()).to_json(),
+        name: observed(steps_of_emulation(config), plan).states[:rows]
+        for name, config in (("emulator_null", null), ("other_run", other))
     }
+
+
+def gain_of_emulation(
+    plan: Plan, model: str, plants: Mapping[str, float] | None = None, physics: Physics | None = None
+) -> tuple[float, float]:
+    """Gain over the input alone and the lower end of its interval, of a run that is not stored: for studies of many."""
+    from reservoir.gain import GAP, gain_over_input_only
+    from reservoir.rule import Split
+
+    task = plan.draw()
+    states = observed(steps_of_emulation(emulation(plan, model, plants, physics)), plan).states
+    gain = gain_over_input_only(
+        task.u, task.y, states, split=Split(plan.washout, plan.train, plan.test), permutations=plan.permutations,
+        gap=GAP + plan.lags, alpha=plan.alpha, rng=plan.rng(_SCORE_STREAM),
+    )  # fmt: skip
+    return gain.gain, gain.ci[0]

@@ -107,7 +107,8 @@ class Evaluation:
             "nrmse_states_only": self.nrmse_states_only,
             "baselines": dict(self.baselines),
             "differences": {
-                name: {"difference": d.difference, "ci": _listed(d.ci)} for name, d in self.differences.items()
+                name: {"difference": d.difference, "ci": _listed(d.ci)}
+                for name, d in self.differences.items()
             },
             **{name: value for name, value in self.gain.to_json().items() if name != "nrmse"},
             "verdict": {"code": self.verdict.code, "text": self.verdict.text},

@@ -151,7 +151,9 @@ def target_of(split: Split, y: npt.ArrayLike) -> F64:
         UserError: if there are several targets, or they do not fit the split.
     """
     if np.ndim(y) != 1:
-        raise UserError(f"the target has the shape {np.shape(y)}; one target of shape (T,) is scored at a time")
+        raise UserError(
+            f"the target has the shape {np.shape(y)}; one target of shape (T,) is scored at a time"
+        )
     return split.columns("the target", y)[:, 0]
 
 

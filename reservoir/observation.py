@@ -5,6 +5,8 @@ The period of step t reaches from the sending of its first job to that of the ne
 ============== =====================================================================================================
 ``response``   ms from job to share, of the first share of the step's own jobs that came within its period
 ``log_response`` ``log(1 + ms)`` of that
+``arrival``    ms from job to share, of the first share that arrived within the period, whatever its job
+``mean_response`` mean of that over the shares that arrived within the period
 ``interval``   ms from the previous share, whosever, to that share
 ``count``      shares that arrived within the period, those of older jobs included
 ``count_windows:K`` likewise in each of K equal parts of the period, however long it is
@@ -197,6 +199,14 @@ class _View:
     def of_first(self, values: FloatArray) -> FloatArray:
         return _taken(values, self.first)
 
+    def means(self, values: FloatArray) -> FloatArray:
+        """Mean over the shares that arrived in each period, nan where none did, (T,)."""
+        of_rows = values[self.rows]
+        known = ~np.isnan(of_rows)
+        total = np.bincount(self.period_of_row[known], of_rows[known], minlength=len(self.steps))
+        number = np.bincount(self.period_of_row[known], minlength=len(self.steps))
+        return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
     def counts(self, rows: npt.NDArray[np.intp], group: IntArray, groups: int) -> FloatArray:
         """Shares per step and group, (T, groups); ``rows`` index what :attr:`rows` has."""
         total = len(self.steps)
@@ -221,6 +231,15 @@ def _response_ms(view: _View) -> FloatArray:
 
 def _response(view: _View, argument: str) -> _Found:
     return [("response", "ms", view.of_first(_response_ms(view)))]
+
+
+def _arrival(view: _View, argument: str) -> _Found:
+    first = _first(view.period_of_row, view.rows, len(view.steps))
+    return [("arrival", "ms", _taken(_response_ms(view), first))]
+
+
+def _mean_response(view: _View, argument: str) -> _Found:
+    return [("mean_response", "ms", view.means(_response_ms(view)))]
 
 
 def _log_response(view: _View, argument: str) -> _Found:
@@ -249,11 +268,7 @@ def _count_windows(view: _View, argument: str) -> _Found:
 
 
 def _mean_interval(view: _View, argument: str) -> _Found:
-    since = view.interval_ms[view.rows]
-    known = ~np.isnan(since)
-    total = np.bincount(view.period_of_row[known], since[known], minlength=len(view.steps))
-    number = np.bincount(view.period_of_row[known], minlength=len(view.steps))
-    return [("mean_interval", "ms", np.where(number > 0, total / np.maximum(number, 1), np.nan))]
+    return [("mean_interval", "ms", view.means(view.interval_ms))]
 
 
 def _last(view: _View, argument: str) -> _Found:
@@ -331,6 +346,8 @@ def _decoded(positions: IntArray, what: str) -> int:
 KINDS: Mapping[str, Callable[[_View, str], _Found]] = {
     "response": _response,
     "log_response": _log_response,
+    "arrival": _arrival,
+    "mean_response": _mean_response,
     "interval": _interval,
     "count": _count,
     "count_windows": _count_windows,

@@ -353,6 +353,13 @@ def _simulate_rows(
     )
 
 
+def settings_of(config: VirtualConfig) -> dict[str, Any]:
+    """What the record of a run keeps as its configuration."""
+    apart = ("physics", "plants", "start_wall_ns", "program", "drive")
+    settings = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in apart}
+    return settings if config.drive is None else {**settings, "drive": config.drive.to_json()}
+
+
 def run_virtual(
     config: VirtualConfig, writer: TraceWriter, *, progress: Callable[[int, int], None] | None = None
 ) -> RunWriter:
@@ -372,10 +379,7 @@ def run_virtual(
 
     trace = simulate(config)
     physics = config.resolved_physics()
-    apart = ("physics", "plants", "start_wall_ns", "program", "drive")
-    settings = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in apart}
-    if config.drive is not None:
-        settings["drive"] = config.drive.to_json()
+    settings = settings_of(config)
     run = writer.begin_run(
         RunRecord(
             kind="virtual",
