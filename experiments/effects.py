@@ -20,7 +20,8 @@ class ListedEffect:
         depends_on: what the delay depends on.
         delays: what is delayed.
         detectable: strength found with power 0.9 at the default run length, or None where the runs carry no such cause.
-        shares: the default run length.
+        shares: the default run length; None where another experiment than the verdict finds it.
+        found_by: the command whose result that is.
     """
 
     kind: str
@@ -28,19 +29,36 @@ class ListedEffect:
     depends_on: str
     delays: str
     detectable: float | None
-    shares: int
+    shares: int | None
+    found_by: str
 
 
 def listed_effects(model: str = "s9") -> list[ListedEffect]:
-    """Every kind with the strength that the verdict finds, read off null runs that are drawn and judged here."""
+    """Every kind with the strength that is found.
+
+    Those that the verdict finds are read off null runs that are drawn and judged here; those of planted memory were
+    measured, see :data:`experiments.narma.FOUND_AT`.
+    """
+    from experiments.narma import FOUND_AT
     from firmware_bridge.emulator.effects import KINDS
     from firmware_bridge.emulator.virtual import DEFAULT_SHARES
 
     strengths = detectable(model)
-    return [
-        ListedEffect(e.kind, e.unit, e.quantity, e.delays, strengths.get(e.kind), DEFAULT_SHARES)
-        for e in KINDS.values()
-    ]
+    listed = []
+    for e in KINDS.values():
+        if e.kind in FOUND_AT:  # memory of the input shows in what a readout can do, not in one share
+            mode, strength = FOUND_AT[e.kind]
+            listed.append(
+                ListedEffect(
+                    e.kind, e.unit, e.quantity, e.delays, strength, None, f"asiclab narma --mode {mode}"
+                )
+            )
+        else:
+            found = strengths.get(e.kind)
+            listed.append(
+                ListedEffect(e.kind, e.unit, e.quantity, e.delays, found, DEFAULT_SHARES, "asiclab stats")
+            )
+    return listed
 
 
 def detectable(model: str = "s9", **settings: Any) -> dict[str, float | None]:

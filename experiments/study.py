@@ -86,7 +86,7 @@ def power_cells() -> list[Cell]:
     return [
         Cell(f"{effect.kind} = {effect.detectable:g} {effect.unit}", {effect.kind: effect.detectable})
         for effect in listed_effects()
-        if effect.detectable is not None
+        if effect.detectable is not None and effect.shares is not None  # those that the verdict finds
     ]
 
 

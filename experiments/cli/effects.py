@@ -18,7 +18,7 @@ effects = typer.Typer(
 
 @effects.command("list", cls=LabCommand)
 def list_effects(json: Json = False, config: Config = None) -> None:
-    """Print kind, unit and the strength that the verdict finds with power 0.9 at the default run length."""
+    """Print kind, unit and the strength that is found with power 0.9 at the default run length, and by what."""
     from experiments.cli import output
     from experiments.effects import listed_effects
 
@@ -27,9 +27,9 @@ def list_effects(json: Json = False, config: Config = None) -> None:
         output.emit({"effects": listed})
         return
     output.table(
-        f"Planted effects: --plant KIND=STRENGTH (detectable: power 0.9, {listed[0].shares} shares)",
-        ("kind", "unit", "detectable", "depends on", "delays"),
-        [(e.kind, e.unit, e.detectable, e.depends_on, e.delays) for e in listed],
+        f"Planted effects: --plant KIND=STRENGTH (detectable: power 0.9, {listed[0].shares} shares or 3200 steps)",
+        ("kind", "unit", "detectable", "by", "depends on", "delays"),
+        [(e.kind, e.unit, e.detectable, e.found_by, e.depends_on, e.delays) for e in listed],
     )
 
 

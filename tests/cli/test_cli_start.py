@@ -191,7 +191,9 @@ def test_doctor_fails_where_nothing_can_be_written(lab, monkeypatch: pytest.Monk
 
 def test_effects_list_names_unit_and_detectable_strength(lab) -> None:
     effects = {effect["kind"]: effect for effect in lab.json("effects", "list")["effects"]}
-    assert set(effects) == {"input", "temperature", "quality"}
-    for effect in effects.values():
-        assert effect["unit"].startswith("ms per")
-        assert 0 < effect["detectable"] < 10
+    assert set(effects) == {"input", "temperature", "quality", "thermal", "queue"}
+    for kind, effect in effects.items():
+        assert effect["unit"].startswith("ms ")
+        of_memory = kind in FOUND_AT
+        assert effect["found_by"].startswith("asiclab narma" if of_memory else "asiclab stats")
+        assert effect["detectable"] == FOUND_AT[kind][1] if of_memory else 0 < effect["detectable"] < 10
