@@ -67,7 +67,9 @@ class Split:
         block = given[self.washout : self.steps].reshape(self.train + self.test, -1)
         unknown = int((~np.isfinite(block)).sum())
         if unknown:
-            raise UserError(f"{what} has {unknown} entries that are not finite; fill them or leave those steps out")
+            raise UserError(
+                f"{what} has {unknown} entries that are not finite; fill them or leave those steps out"
+            )
         return block
 
 
