@@ -18,8 +18,8 @@ AR(1) with 0.99, AR(1) with 0.99            9.8 %  34.7 %
 
 The last row is a memory of 100 steps in a record of 450, which no null of that record can bear; at 2000 and 1000 steps
 shifts are back at 3 %. States that only repeat the input of their step raise an alarm on NARMA-10 in 6 % (the input
-itself, or with noise) and 10 % (squared): they cost the readout no new direction, whereas shifted ones do. Their gain is
-0 on average, and at 2000 and 1000 steps never above 0.006.
+itself, or with noise) and 10 % (squared): they cost the readout no new direction, whereas shifted ones do. Their gain
+is 0 on average, and at 2000 and 1000 steps never above 0.006.
 """
 
 from __future__ import annotations
