@@ -151,7 +151,7 @@ def evaluate(
         states: shape (T, N), no NaN.
         split: washout, training and test steps; 200, 2000 and 1000 if left out. Later steps are not used.
         columns: names of the N state columns.
-        others: further state matrices of T rows by name (another run, an emulator), each scored together with the input.
+        others: further state matrices of T rows by name (another run, an emulator), each scored with the input.
         permutations: of the null of the gain, at least 20.
         permute: ``shift`` or ``rows``, see :mod:`reservoir.gain`.
         gap: steps that a shift stays away from 0.
@@ -162,7 +162,7 @@ def evaluate(
     Raises:
         UserError: if arrays do not fit together or the split, hold NaN, or a name is taken.
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     split = split or Split()
     inputs, x = split.columns("the input", u), split.columns("the state matrix", states)
@@ -195,7 +195,7 @@ def evaluate(
                     f"{np.shape(states)[0]}"
                 )
             fits[name] = [rule.fit(np.hstack([inputs, split.columns(f"{name!r}", other)]))]
-        own, differences = _intervals(rule.target, observed, fits, bootstrap_rng)
+        own, differences = paired_intervals(rule.target, observed, fits, bootstrap_rng)
         alone = rule.fit(x).nrmse
     baselines = {name: float(np.mean([fit.nrmse for fit in group])) for name, group in fits.items()}
     baselines["shuffled"] = float(gain.null.mean())
@@ -263,7 +263,7 @@ def _network(inputs: F64, u: npt.ArrayLike, rule: Rule) -> Fit:
     return min(fits, key=lambda fit: fit.validation_error)
 
 
-def _intervals(
+def paired_intervals(
     target: F64, observed: Fit, fits: Mapping[str, Sequence[Fit]], rng: np.random.Generator
 ) -> tuple[Interval, dict[str, Difference]]:
     """Intervals of the score and of each paired difference, all from the same resampled test steps."""

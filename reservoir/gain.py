@@ -4,9 +4,22 @@
 moved against the input. What a readout wins by having more columns is so taken off.
 
 The null moves the states by a circular shift of the training and test rows. Timing and target both remember their past;
-rows that are permuted freely forget it, and such a null is too narrow. Measured at 300 training and 150 test steps,
-with states that have nothing to do with the input (3 columns, AR(1) with 0.9), 99 permutations and 400 seeds: on an
-AR(1) target (0.9) a free permutation raises a false alarm in {ROWS_AR} of the runs, a shift in {SHIFT_AR}.
+rows that are permuted freely forget it, and such a null is too narrow. Share of 400 runs in which chance alone raised
+an alarm, meant to come in 2.5 % (300 training and 150 test steps, 3 columns without any tie to the input):
+
+=========================================  =====  ======
+target and states                          shift  rows
+=========================================  =====  ======
+NARMA-10, independent noise                 3.3 %   3.3 %
+NARMA-10, AR(1) with 0.9                    1.5 %  13.3 %
+AR(1) with 0.9, AR(1) with 0.9              2.5 %  13.5 %
+AR(1) with 0.99, AR(1) with 0.99            9.8 %  34.7 %
+=========================================  =====  ======
+
+The last row is a memory of 100 steps in a record of 450, which no null of that record can bear; at 2000 and 1000 steps
+shifts are back at 3 %. States that only repeat the input of their step raise an alarm on NARMA-10 in 6 % (the input
+itself, or with noise) and 10 % (squared): they cost the readout no new direction, whereas shifted ones do. Their gain
+is 0 on average, and at 2000 and 1000 steps never above 0.006.
 """
 
 from __future__ import annotations
@@ -107,7 +120,7 @@ def gain_over_input_only(
     Raises:
         UserError: if arrays do not fit the split, or there are too few permutations or lags.
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     rule = Rule(target_of(split, y), split, alpha)
     inputs, x = split.columns("the input", u), split.columns("the state matrix", states)
