@@ -39,7 +39,7 @@ OBSERVE = ("response", "arrival", "interval", "count", "mean_response")
 """Columns where nothing else is asked for."""
 LAGS = 9
 """Steps that the readout sees besides the present one: together those that NARMA-10 depends on."""
-FOUND_AT = {"thermal": ("dialogue", 250.0), "queue": ("monologue", 200.0)}
+FOUND_AT = {"thermal": ("monologue", 120.0), "queue": ("monologue", 200.0)}
 """Planted memory that this analysis finds in at least 170 of 200 runs with everything else as it is by default, and in
 which mode; ``make study`` and the slow tests count."""
 

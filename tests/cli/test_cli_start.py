@@ -12,6 +12,7 @@ import pytest
 
 from experiments.cli.options import parse_scale
 from experiments.config import key_line
+from experiments.narma import FOUND_AT
 
 COMMANDS = (
     "demo",
@@ -25,6 +26,8 @@ COMMANDS = (
     "bundle",
     "stats",
     "report",
+    "narma",
+    "reservoir",
 )
 
 
