@@ -39,6 +39,8 @@ STEPS = steps_of(JOBS, SHARES, telemetry=READINGS)
 KNOWN: dict[str, list[list[float]]] = {
     "response": [[30, 60, NAN, 90]],
     "log_response": [[np.log(31), np.log(61), NAN, np.log(91)]],
+    "arrival": [[30, 150, NAN, 90]],
+    "mean_response": [[35, 105, NAN, 90]],
     "interval": [[NAN, 10, NAN, 230]],
     "count": [[2, 2, 0, 1]],
     "count_windows:2": [[2, 1, 0, 0], [0, 1, 0, 1]],
