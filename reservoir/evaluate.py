@@ -162,7 +162,7 @@ def evaluate(
     Raises:
         UserError: if arrays do not fit together or the split, hold NaN, or a name is taken.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     split = split or Split()
     inputs, x = split.columns("the input", u), split.columns("the state matrix", states)

@@ -120,7 +120,7 @@ def gain_over_input_only(
     Raises:
         UserError: if arrays do not fit the split, or there are too few permutations or lags.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     rule = Rule(target_of(split, y), split, alpha)
     inputs, x = split.columns("the input", u), split.columns("the state matrix", states)

@@ -123,6 +123,8 @@ def observe(
         name, _, argument = kind.partition(":")
         if name not in KINDS:
             raise UserError(f"there is no observation {kind!r}; there are {', '.join(KINDS)}")
+        if argument and name not in WITH_ARGUMENT:
+            raise UserError(f"{name} takes nothing after it, not {kind!r}")
         for label, unit, column in KINDS[name](view, argument):
             tells = name == "difficulty" and _varies(column)
             columns.append(Column(label, kind, 0, tells, unit))
@@ -361,3 +363,5 @@ KINDS: Mapping[str, Callable[[_View, str], _Found]] = {
     "difficulty": _difficulty,
 }
 """Every kind of observation."""
+
+WITH_ARGUMENT = ("count_windows", "core", "nodes", "telemetry")

@@ -74,7 +74,9 @@ def test_every_command_has_help_json_and_config(lab) -> None:
     text = lab("--help").stdout
     for command in (*COMMANDS, "doctor"):
         assert command in text
-    leaves = [(c,) for c in COMMANDS if c != "effects"] + [("doctor",), ("effects", "list")]
+    groups = ("effects", "reservoir")
+    leaves = [(c,) for c in COMMANDS if c not in groups]
+    leaves += [("doctor",), ("effects", "list"), ("reservoir", "evaluate")]
     leaves += [("runs", sub) for sub in ("list", "tag", "note", "rm", "merge")]
     for leaf in leaves:
         shown = lab(*leaf, "--help").stdout

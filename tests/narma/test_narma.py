@@ -143,7 +143,7 @@ def test_the_feedback_of_a_dialogue_reaches_the_symbols() -> None:
 def _low(job: tuple[str, dict[str, float], int]) -> float:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     mode, plants, seed = job
-    return gain_of_emulation(Plan(mode=mode, seed=seed, permutations=99), "s9", plants)[1]
+    return gain_of_emulation(Plan(mode=mode, seed=seed, permutations=39), "s9", plants)[1]
 
 
 def alarms(mode: str, plants: dict[str, float], seeds: int) -> int:
