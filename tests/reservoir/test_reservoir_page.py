@@ -25,7 +25,7 @@ def scores_of(heading: str, capsys: pytest.CaptureFixture[str]) -> dict[str, flo
 
 
 def test_the_example_of_software_reservoirs(capsys: pytest.CaptureFixture[str]) -> None:
-    scores = scores_of("# Software reservoirs, tasks and capacities", capsys)
+    scores = scores_of("# From timing to states, software reservoirs, tasks and capacities", capsys)
     assert 0.8 < scores["input alone"] < 0.95
     assert 0.3 < scores["20 taps"] < 0.5
     assert scores["network"] < scores["20 taps"]
