@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from firmware_bridge.emulator.virtual import VirtualConfig
     from firmware_bridge.trace.reader import TraceReader
     from firmware_bridge.trace.writer import TraceWriter
-    from reservoir.encoding import Encoding
+    from reservoir.encoding import Encoding, Mask
     from reservoir.evaluate import Evaluation
     from reservoir.observation import Observation
     from reservoir.steps import Steps
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 F64 = npt.NDArray[np.float64]
 
 MODES = ("dialogue", "monologue", "constant")
+MASKS = ("binary", "uniform", "mls")
 TASK = "narma10"
 NARMA_RANGE = (0.0, 0.5)
 """Range of the input of a NARMA task; other tasks use the range that they have."""
@@ -43,7 +44,7 @@ FOUND_AT = {"thermal": ("monologue", 120.0), "queue": ("monologue", 200.0)}
 """Planted memory that this analysis finds in at least 170 of 200 runs with everything else as it is by default, and in
 which mode; ``make study`` and the slow tests count."""
 
-_TASK_STREAM, _OTHER_STREAM, _NULL_STREAM, _SCORE_STREAM = range(4)
+_TASK_STREAM, _OTHER_STREAM, _NULL_STREAM, _SCORE_STREAM, _MASK_STREAM = range(5)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Plan:
         task: name of the task, see :func:`reservoir.tasks.draw`.
         observe: kinds of state columns; empty for ``OBSERVE``.
         lags: steps of the past beside the present one.
+        mask: ``KIND:V`` with binary, uniform or mls (maximum length): spread each input over V jobs by such weights.
         feedback: of the dialogue.
         train: steps.
         test: steps.
@@ -71,6 +73,7 @@ class Plan:
     task: str = TASK
     observe: tuple[str, ...] = ()
     lags: int = LAGS
+    mask: str | None = None
     feedback: float = 0.25
     train: int = 2000
     test: int = 1000
@@ -112,7 +115,21 @@ class Plan:
         narma = self.task.startswith("narma")
         low, high = NARMA_RANGE if narma else (float(task.u.min()), float(task.u.max()))
         fed_back = self.feedback if self.mode == "dialogue" else 0.0
-        return Encoding(self.encode, self.mode, fed_back, low=low, high=high)  # type: ignore[arg-type]
+        return Encoding(self.encode, self.mode, fed_back, self._mask(), low=low, high=high)  # type: ignore[arg-type]
+
+    def _mask(self) -> Mask:
+        from reservoir.encoding import Mask
+
+        if self.mask is None:
+            return Mask()
+        kind, _, slots = self.mask.partition(":")
+        if kind not in MASKS or not slots.isdecimal() or not 2 <= int(slots) <= 1000:
+            raise UserError(
+                f"--mask is {', '.join(f'{m}:V' for m in MASKS)} with 2 to 1000 jobs, not {self.mask!r}"
+            )
+        if kind == "mls":
+            return Mask.maximum_length(int(slots))
+        return getattr(Mask, kind)(int(slots), self.rng(_MASK_STREAM))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -198,7 +215,7 @@ def write_run(
     from firmware_bridge.emulator.virtual import run_virtual, settings_of
 
     run = run_virtual(config, writer)
-    told = {"task": plan.task, "mode": plan.mode, "seed": plan.seed, "steps": plan.steps}
+    told = {"task": plan.task, "mode": plan.mode, "seed": plan.seed, "steps": plan.steps, "mask": plan.mask}
     encoding = plan.encoding(plan.draw()).to_json()
     said = {} if cli is None else {"cli": dict(cli)}
     run.update(config={**settings_of(config), **said, "narma": {**told, "encoding": encoding}})
@@ -208,8 +225,8 @@ def write_run(
 # ---- reading back ----------------------------------------------------------------------------------------------------
 
 
-def steps_of_emulation(config: VirtualConfig) -> Steps:
-    """Steps of a virtual run that no trace needs to keep."""
+def steps_of_emulation(config: VirtualConfig, *, slots: int = 1) -> Steps:
+    """Steps of a virtual run that no trace needs to keep, ``slots`` jobs each."""
     from firmware_bridge.emulator.virtual import simulate
     from reservoir.steps import Jobs, Shares, steps_of
 
@@ -224,6 +241,7 @@ def steps_of_emulation(config: VirtualConfig) -> Steps:
             difficulty=trace.difficulty,
             duplicate=trace.duplicate,
         ),
+        slots=slots,
         calls="every row",
     )
 
@@ -233,7 +251,7 @@ def observed(steps: Steps, plan: Plan, *, indicators: bool | None = None) -> Obs
     from reservoir.observation import observe, without_input
 
     train = slice(plan.washout, plan.washout + plan.train)
-    kinds = plan.observe or OBSERVE
+    kinds = plan.observe or (OBSERVE if steps.slots == 1 else (f"nodes:{steps.slots}", *OBSERVE[1:]))
     return without_input(observe(steps, kinds, lags=plan.lags, train=train, indicators=indicators))
 
 
@@ -251,6 +269,7 @@ def task_of(steps: Steps, record: Mapping[str, Any], plan: Plan) -> tuple[Plan, 
     encoding = Encoding.from_json(told["encoding"])
     plan = replace(
         plan,
+        mask=told.get("mask"),
         task=told["task"],
         mode=told["mode"],
         encode=encoding.field,
@@ -258,10 +277,10 @@ def task_of(steps: Steps, record: Mapping[str, Any], plan: Plan) -> tuple[Plan, 
         seed=told["seed"],
     )
     drawn = replace(plan, washout=told["steps"] - plan.train - plan.test).draw()
-    sent, due = steps.symbol[:, 0], encoding.base(drawn.u)[: len(steps), 0]
+    sent, due = steps.symbol, encoding.base(drawn.u)[: len(steps)]
     if encoding.mode == "dialogue":
-        sent = unmix(sent, steps.heard_ns[:, 0], encoding.feedback)
-    if sent.size > due.size or not np.allclose(sent, due, rtol=0.0, atol=1e-9):
+        sent = unmix(sent, steps.heard_ns, encoding.feedback)
+    if sent.shape != due.shape or not np.allclose(sent, due, rtol=0.0, atol=1e-9):
         raise UserError(
             f"run {record['run_id']} did not carry the input that its record names ({plan.task}, seed {plan.seed}); "
             "whoever drove it changed the symbols on the way"
@@ -331,13 +350,15 @@ def score_run(
 
     number = reader.resolve(name)
     record = reader.run(number)
-    steps = read_steps(reader, number, miner=miner, symbols_from="prevhash")
+    steps = read_steps(reader, number, miner=miner, slots=_slots(record), symbols_from="prevhash")
     plan, task = task_of(steps, record, plan)
     driven = record["config"].get("narma") is not None
     observation = observed(steps, plan)
     others = {}
     if other is not None:
-        found = read_steps(reader, reader.resolve(other), miner=miner, symbols_from="prevhash")
+        found = read_steps(
+            reader, reader.resolve(other), miner=miner, slots=steps.slots, symbols_from="prevhash"
+        )
         others["other_run"] = _same_length(observed(found, plan).states, observation.states.shape[0], other)
     if driven and record["kind"] == "virtual":
         others.update(_emulated_nulls(plan, record, task, observation.states.shape[0]))
@@ -354,6 +375,12 @@ def score_run(
         left_out=steps.left_out,
         input=task.u[: plan.steps],
     )
+
+
+def _slots(record: Mapping[str, Any]) -> int:
+    """Jobs per step of a run."""
+    told = record["config"].get("narma")
+    return 1 if told is None else len(told["encoding"]["mask"]["weights"])
 
 
 def _same_length(states: F64, rows: int, name: str) -> F64:
@@ -377,7 +404,7 @@ def _emulated_nulls(plan: Plan, record: Mapping[str, Any], task: Task, rows: int
     null = _driven(plan, task, model, {}, physics, int(seeds[0]))
     other = _driven(plan, plan.draw(_OTHER_STREAM), model, dict(record["plants"]), physics, int(seeds[1]))
     return {
-        name: observed(steps_of_emulation(config), plan).states[:rows]
+        name: observed(steps_of_emulation(config, slots=_slots(record)), plan).states[:rows]
         for name, config in (("emulator_null", null), ("other_run", other))
     }
 
@@ -390,7 +417,8 @@ def gain_of_emulation(
     from reservoir.rule import Split
 
     task = plan.draw()
-    states = observed(steps_of_emulation(emulation(plan, model, plants, physics)), plan).states
+    slots = plan.encoding(task).slots
+    states = observed(steps_of_emulation(emulation(plan, model, plants, physics), slots=slots), plan).states
     gain = gain_over_input_only(
         task.u, task.y, states, split=Split(plan.washout, plan.train, plan.test), permutations=plan.permutations,
         gap=GAP + plan.lags, alpha=plan.alpha, rng=plan.rng(_SCORE_STREAM),

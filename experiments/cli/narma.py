@@ -71,6 +71,12 @@ def narma(
     task: Task = "narma10",
     observe: Observe = None,
     lags: Lags = 9,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            "--mask", metavar="KIND:V", help="Spread each input over V jobs: binary:V, uniform:V or mls:V."
+        ),
+    ] = None,
     plant: Annotated[
         list[str] | None,
         typer.Option("--plant", metavar="KIND=STRENGTH", help="Planted effect; see asiclab effects list."),
@@ -112,6 +118,7 @@ def narma(
         task=task,
         observe=tuple(observe or ()),
         lags=lags,
+        mask=mask,
         feedback=feedback,
         train=train,
         test=test,

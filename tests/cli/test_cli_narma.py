@@ -44,6 +44,7 @@ def test_narma_says_what_its_number_is_and_draws_it(lab) -> None:
         (("--trace", "latest", "--plant", "input=1"), "as it is"),
         (("--plant", "queue=5000", "--mode", "monologue"), "grows for ever"),
         (("--task", "chess"), "no task"),
+        (("--mask", "binary"), "mls:V"),
         (("--observe", "mood"), "no observation"),
         (("--feedback", "1"), "feedback"),
     ],

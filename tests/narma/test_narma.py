@@ -105,6 +105,25 @@ def test_every_field_can_carry_the_symbols(field: str, tmp_path: Path) -> None:
     assert result.evaluation.baselines["input_only"] == pytest.approx(0.87, abs=0.1)
 
 
+@pytest.mark.parametrize("mode", ["dialogue", "monologue"])
+@pytest.mark.parametrize("kind", ["binary", "uniform", "mls"])
+def test_a_mask_spreads_an_input_over_the_jobs_of_a_step(kind: str, mode: str, tmp_path: Path) -> None:
+    plan = Plan(mode=mode, mask=f"{kind}:4", seed=6, **{**SHORT, "lags": 0})
+    config = emulation(plan, "s9")
+    assert config.drive is not None
+    assert len(config.drive.symbols) == 4 * plan.steps + 1
+    reader = stored(tmp_path / "lab.db", plan)
+    result = score_run(reader, "latest", replace(plan, mask=None))
+    assert [c.name for c in result.observation.columns[:8]] == [
+        f"{w}[{j}]" for w in ("response", "count") for j in range(4)
+    ]
+    assert result.evaluation.target.size == plan.test
+    task = plan.draw()
+    np.testing.assert_allclose(
+        plan.encoding(task).inputs(plan.encoding(task).base(task.u)), task.u, atol=1e-9
+    )
+
+
 def test_a_run_that_nobody_drove_has_its_own_symbols_for_an_input(tmp_path: Path) -> None:
     path = tmp_path / "lab.db"
     with TraceWriter(str(path)) as writer:
