@@ -127,7 +127,7 @@ def _add_row(
 
     The first four are addresses, ``row`` the bytes of one row of ``before``, ``entries`` the number of j, above 0.
 
-    The compiler keeps sums over a second index in memory, which is what holds a plain loop up; here they are one vector.
+    A compiled loop keeps such sums in memory, which holds it up; here they are one vector.
     """
     double, number, vector = ir.DoubleType(), ir.IntType(64), ir.VectorType(ir.DoubleType(), SIDE_BY_SIDE)
 
@@ -254,7 +254,7 @@ def run(w: Any, rows: tuple[Index, F64] | None, drive: F64, start: F64, leak: fl
 
 def run_many(w: Any, u: F64, w_in: F64, bias: F64, leak: float) -> F64:
     """States (B, T, N) of inputs (B, T, d) that share W, W_in and b, each from 0."""
-    count, steps, _ = u.shape
+    count = u.shape[0]
     if not hasattr(w, "indptr"):
         states = np.ascontiguousarray(np.moveaxis(u @ w_in.T + bias, 0, 2))
         dense_run_many(w, states, leak)
