@@ -251,8 +251,8 @@ class RlsReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
         spread = z @ gain
         spread[np.diag_indices(rows)] += fade
         factor, failed = lapack.dpotrf(spread, lower=1, clean=0)
-        if failed:
-            raise ValueError("the rows are too large for alpha: scale them, or raise alpha")
+        if failed:  # rounding has cost the inverse its positive sign, as a tiny alpha does
+            return np.vstack([self._learn_one(z[i], y[i : i + 1]) for i in range(rows)])
         gain = blas.dtrsm(1.0, factor, gain, side=1, lower=1, trans_a=1, overwrite_b=1)
         normal = blas.dtrsm(1.0, factor, np.asfortranarray(y - z @ self._weights.T), lower=1)
         self.inverse_ = blas.dsyrk(-1.0, gain, beta=1.0, c=self.inverse_, overwrite_c=1)

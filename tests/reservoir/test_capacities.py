@@ -132,6 +132,18 @@ def test_columns_that_add_nothing_do_not_count() -> None:
     assert orthonormal_states(np.ones((10, 2))).shape == (10, 0)
 
 
+def test_columns_that_are_nearly_alike_are_told_apart_to_rounding() -> None:
+    rng = np.random.default_rng(3)
+    left, _ = np.linalg.qr(rng.standard_normal((2_000, 30)))
+    right, _ = np.linalg.qr(rng.standard_normal((30, 30)))
+    x = left @ np.diag(np.geomspace(1.0, 3e-5, 30)) @ right
+    q = orthonormal_states(x)
+    assert q.shape[1] == 30
+    assert q.T @ q == pytest.approx(np.eye(30), abs=1e-12)
+    centred = x - x.mean(axis=0)
+    assert q @ (q.T @ centred) == pytest.approx(centred, abs=1e-13)
+
+
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(UserError, match="more rows than states"):
         memory_capacity(np.ones((5, 5)), np.ones(5), 2)

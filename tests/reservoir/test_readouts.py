@@ -145,6 +145,14 @@ def test_rows_learned_together_are_learned_as_if_one_after_the_other(forgetting:
     assert together.coef_.reshape(outputs, 9) == pytest.approx(theirs.coef_.reshape(outputs, 9), abs=1e-7)
 
 
+@pytest.mark.parametrize(("alpha", "offset"), [(1e-12, 5.0), (1e-10, 1e3)])
+def test_a_tiny_penalty_that_rounding_overwhelms_still_gives_the_weights(alpha: float, offset: float) -> None:
+    x = np.random.default_rng(4).standard_normal((400, 20)) + offset
+    readout = RlsReadout(alpha).fit(x, x @ np.arange(20.0) + 3.0)
+    assert readout.coef_ == pytest.approx(np.arange(20.0), abs=1e-9)
+    assert readout.intercept_ == pytest.approx(3.0, abs=1e-5)
+
+
 def test_each_prediction_is_that_of_ridge_on_the_rows_before_it() -> None:
     x, y = problem(100, 5, 1)
     predicted = RlsReadout(0.3).predict_then_learn(x, y[:, 0])
