@@ -8,13 +8,14 @@ al. 2012, Sci. Rep. 2:514). A target that has nothing to do with X still scores 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import linalg, stats
+from scipy.linalg import blas
 
 from firmware_bridge.errors import UserError
 
@@ -42,6 +43,8 @@ class Capacity:
         passed: targets above the threshold.
         targets: targets looked at.
         by_degree: total degree to its part of ``total``.
+        by_delay: longest delay of a target to its part of ``total``.
+        spectrum: total degree and longest delay to its part of ``total``.
         values: target to its raw capacity, where it passed.
         standard_error: of ``total``, for independent targets.
     """
@@ -55,12 +58,17 @@ class Capacity:
     passed: int
     targets: int
     by_degree: dict[int, float]
+    by_delay: dict[int, float]
+    spectrum: dict[tuple[int, int], float]
     values: dict[Combination, float]
     standard_error: float
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         plain = asdict(self)
+        plain["spectrum"] = [
+            {"degree": degree, "delay": delay, "c": c} for (degree, delay), c in self.spectrum.items()
+        ]
         plain["values"] = [{"target": [list(part) for part in key], "c": c} for key, c in self.values.items()]
         return plain
 
@@ -84,13 +92,28 @@ def orthonormal_states(states: F64) -> F64:
     values, vectors = linalg.eigh(x.T @ x)
     keep = values > RELATIVE_TOLERANCE * values[-1]
     basis = x @ (vectors[:, keep] / np.sqrt(values[keep]))
-    q, _ = linalg.qr(basis, mode="economic", overwrite_a=True)
-    return np.asarray(q)
+    # the basis is orthonormal to about 1e-6 by now, so that a Cholesky factor is as good as a QR decomposition
+    factor = linalg.cholesky(basis.T @ basis)
+    return np.asarray(blas.dtrsm(1.0, factor, basis.T, trans_a=1, overwrite_b=1).T)
 
 
 def legendre(u: F64, degree: int) -> F64:
     """Orthonormal Legendre polynomial of an input uniform on [-1, 1]: ``sqrt(2n+1) P_n(u)``, shape of u."""
     return np.asarray(np.sqrt(2.0 * degree + 1.0) * np.polynomial.legendre.Legendre.basis(degree)(u))
+
+
+def orthonormal_polynomials(u: F64, degree: int) -> list[F64]:
+    """Polynomials of degree 0 .. ``degree`` that are orthonormal over the values of u themselves, each of its shape.
+
+    For a uniform input they tend to the Legendre polynomials; for one of m values there are only m of them, so that
+    fewer than ``degree + 1`` may come back.
+    """
+    centred = np.asarray(u, dtype=np.float64) - np.mean(u)
+    peak = float(np.abs(centred).max(initial=0.0))
+    powers = np.polynomial.legendre.legvander(centred / peak if peak > 0 else centred, degree)
+    powers = powers[:, : np.unique(centred).size]
+    q, r = linalg.qr(powers, mode="economic")
+    return [np.asarray(column) for column in (q * (np.sign(np.diagonal(r)) * np.sqrt(centred.size))).T]
 
 
 def combinations(degree: int, most_delay: int) -> Iterator[Combination]:
@@ -119,17 +142,20 @@ def information_processing_capacity(
     degrees: tuple[int, ...] = (1, 2, 3),
     most_delay: int = 10,
     false_alarm: float = FALSE_ALARM,
+    basis: Literal["legendre", "empirical"] = "legendre",
 ) -> Capacity:
-    """Capacities for products of Legendre polynomials of delayed inputs.
+    """Capacities for products of orthonormal polynomials of delayed inputs.
 
     Args:
         states: shape (T, N); row k has seen ``u`` up to its own row.
-        u: shape (T,) or longer: further inputs stand *before* the first row, so that delays reach into them. Uniform on
-            [-1, 1] for the theory to hold.
+        u: shape (T,) or longer: further inputs stand *before* the first row, so that delays reach into them. For the
+            theory to hold it is independent from step to step.
         targets: the products; by default all of the given degrees and delays.
         degrees: see there.
         most_delay: see there.
         false_alarm: chance that any target passes by luck.
+        basis: ``legendre`` for an input uniform on [-1, 1]; ``empirical`` for any other: polynomials that are
+            orthonormal over its own values. Degrees that it has too few values for are then left out.
 
     Raises:
         UserError: if there are too few inputs or rows.
@@ -137,22 +163,49 @@ def information_processing_capacity(
     chosen = (
         list(targets) if targets is not None else [c for d in degrees for c in combinations(d, most_delay)]
     )
-    if not chosen:
-        raise UserError("no targets: give degrees of at least 1")
-    reach = max(delay for target in chosen for delay, _ in target)
-    rows, before = states.shape[0], u.shape[0] - states.shape[0]
+    inputs = np.asarray(u, dtype=np.float64)
+    needed = sorted({degree for target in chosen for _, degree in target})
+    if basis == "legendre":
+        polynomials = {degree: legendre(inputs, degree) for degree in needed}
+    else:
+        polynomials = dict(enumerate(orthonormal_polynomials(inputs, max(needed, default=0))))
+        chosen = [target for target in chosen if all(degree in polynomials for _, degree in target)]
+    raw, rank, rows = raw_capacities(states, polynomials, chosen)
+    return _counted(chosen, raw, rank, rows, false_alarm)
+
+
+def raw_capacities(
+    states: F64, polynomials: Mapping[int, F64], targets: Sequence[Combination]
+) -> tuple[F64, int, int]:
+    """Capacities as they come, chance included.
+
+    Args:
+        states: shape (T, N).
+        polynomials: degree to its values over the input, shape (T,) or longer, see
+            :func:`information_processing_capacity`.
+        targets: products of them.
+
+    Returns:
+        The capacities (targets,), the rank of the states and the rows that were used.
+
+    Raises:
+        UserError: if there are no targets, or too few inputs or rows.
+    """
+    if not targets:
+        raise UserError("no targets: give degrees of at least 1, and an input that varies")
+    reach = max(delay for target in targets for delay, _ in target)
+    end = next(iter(polynomials.values())).shape[0]
+    before = end - states.shape[0]
     if before < 0:
-        raise UserError(f"{u.shape[0]} inputs for {rows} rows of states: each row needs its own")
-    cut = max(0, reach - before)  # rows whose targets would reach before the first input
-    x = orthonormal_states(states[cut:])
+        raise UserError(f"{end} inputs for {states.shape[0]} rows of states: each row needs its own")
+    x = orthonormal_states(
+        states[max(0, reach - before) :]
+    )  # rows that reach before the first input are left out
     rows = x.shape[0]
-    degrees_used = sorted({degree for target in chosen for _, degree in target})
-    polynomials = {degree: legendre(np.asarray(u, dtype=np.float64), degree) for degree in degrees_used}
-    end = u.shape[0]
-    raw = np.empty(len(chosen))
-    block = max(1, min(len(chosen), 20_000_000 // max(rows, 1)))
-    for start in range(0, len(chosen), block):
-        part = chosen[start : start + block]
+    raw = np.empty(len(targets))
+    block = max(1, min(len(targets), 20_000_000 // max(rows, 1)))
+    for start in range(0, len(targets), block):
+        part = targets[start : start + block]
         z = np.ones((len(part), rows))
         for row, target in zip(z, part, strict=True):
             for delay, degree in target:
@@ -163,19 +216,30 @@ def information_processing_capacity(
         raw[start : start + block] = np.einsum("ij,ij->i", projected, projected) / np.where(
             norms > 0, norms, 1.0
         )
-    return _counted(chosen, raw, x.shape[1], rows, false_alarm)
+    return raw, x.shape[1], rows
+
+
+def null_threshold(rank: int, rows: int, targets: int, false_alarm: float = FALSE_ALARM) -> float:
+    """What one of ``targets`` capacities has to pass, so that none does by luck but with ``false_alarm``."""
+    if not rank:
+        return 0.0
+    return float(stats.beta(rank / 2.0, (rows - 1 - rank) / 2.0).isf(false_alarm / targets))
 
 
 def _counted(chosen: list[Combination], raw: F64, rank: int, rows: int, false_alarm: float) -> Capacity:
     mean = rank / (rows - 1)
-    null = stats.beta(max(rank, 1e-9) / 2.0, (rows - 1 - rank) / 2.0)
-    threshold = float(null.isf(false_alarm / len(chosen))) if rank else 0.0
+    threshold = null_threshold(rank, rows, len(chosen), false_alarm)
     passed = raw > threshold
     debiased = np.where(passed, (raw - mean) / (1.0 - mean), 0.0)
-    by_degree: dict[int, float] = {}
+    spectrum: dict[tuple[int, int], float] = {}
     for target, value in zip(chosen, debiased, strict=True):
-        degree = sum(d for _, d in target)
-        by_degree[degree] = by_degree.get(degree, 0.0) + float(value)
+        place = sum(degree for _, degree in target), max(delay for delay, _ in target)
+        spectrum[place] = spectrum.get(place, 0.0) + float(value)
+    by_degree: dict[int, float] = {}
+    by_delay: dict[int, float] = {}
+    for (degree, delay), value in spectrum.items():
+        by_degree[degree] = by_degree.get(degree, 0.0) + value
+        by_delay[delay] = by_delay.get(delay, 0.0) + value
     # a capacity is a squared correlation: its sampling error is that of 1 - C on T rows
     errors = np.where(passed, 4.0 * raw * (1.0 - raw) ** 2 / rows + 2.0 * rank / rows**2, 0.0)
     return Capacity(
@@ -188,6 +252,8 @@ def _counted(chosen: list[Combination], raw: F64, rank: int, rows: int, false_al
         passed=int(passed.sum()),
         targets=len(chosen),
         by_degree=by_degree,
+        by_delay=by_delay,
+        spectrum=spectrum,
         values={t: float(v) for t, v, ok in zip(chosen, raw, passed, strict=True) if ok},
         standard_error=float(np.sqrt(errors.sum())),
     )

@@ -46,6 +46,14 @@ _LN2_HIGH = 0.693147180369123816490
 _LN2_LOW = 1.90821492927058770002e-10
 
 
+COMPILED: dict[str, Any] = {
+    "cache": True,
+    "nogil": True,
+    "fastmath": {"contract", "reassoc"},
+    "error_model": "numpy",  # a check for division by zero would keep tanh out of the vector registers
+}
+
+
 @njit(inline="always")  # type: ignore[untyped-decorator]
 def _tanh(x: float) -> float:
     """tanh with an absolute error below 2e-15; branch-free."""
@@ -65,7 +73,7 @@ def _tanh(x: float) -> float:
     return float(1.0 - 2.0 / (p * power + 1.0))
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})  # type: ignore[untyped-decorator]
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
 def sparse_run(columns: Index, values: F64, states: F64, start: F64, leak: float) -> None:
     """Leaky recurrence with a sparse W of equally many entries per row, eight rows side by side.
 
@@ -107,27 +115,97 @@ def sparse_run(columns: Index, values: F64, states: F64, start: F64, leak: float
             before[i] = row[i]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})  # type: ignore[untyped-decorator]
+SIDE_BY_SIDE = 32
+"""Sequences whose sums :func:`sparse_run_many` holds in registers: one row of W is read for all of them."""
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _add_row(
+    typingctx: Any, columns: Any, values: Any, before: Any, total: Any, row: Any, entries: Any
+) -> Any:
+    """``total[:] += sum_j values[j] * before[columns[j], :]`` for SIDE_BY_SIDE sequences.
+
+    The first four are addresses, ``row`` the bytes of one row of ``before``, ``entries`` the number of j, above 0.
+
+    A compiled loop keeps such sums in memory, which holds it up; here they are one vector.
+    """
+    double, number, vector = ir.DoubleType(), ir.IntType(64), ir.VectorType(ir.DoubleType(), SIDE_BY_SIDE)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        columns, values, before, total, row, entries = arguments
+        place = builder.inttoptr(total, vector.as_pointer())
+        first = builder.load(place, align=8)
+        entry = builder.block
+        loop, done = builder.append_basic_block("entries"), builder.append_basic_block("summed")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        j, total_so_far = builder.phi(number), builder.phi(vector)
+        column = builder.load(builder.gep(builder.inttoptr(columns, ir.IntType(32).as_pointer()), [j]))
+        value = builder.load(builder.gep(builder.inttoptr(values, double.as_pointer()), [j]))
+        offset = builder.mul(builder.zext(column, number), row)
+        others = builder.load(builder.inttoptr(builder.add(before, offset), vector.as_pointer()), align=8)
+        lone = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
+        places = ir.Constant(ir.VectorType(ir.IntType(32), SIDE_BY_SIDE), None)
+        weight = builder.shuffle_vector(lone, ir.Constant(vector, ir.Undefined), places)
+        product = builder.fmul(weight, others, flags=("contract",))
+        new = builder.fadd(total_so_far, product, flags=("contract",))
+        following = builder.add(j, number(1))
+        j.add_incoming(number(0), entry)
+        j.add_incoming(following, loop)
+        total_so_far.add_incoming(first, entry)
+        total_so_far.add_incoming(new, loop)
+        builder.cbranch(builder.icmp_unsigned("<", following, entries), loop, done)
+        builder.position_at_end(done)
+        builder.store(new, place, align=8)
+        return context.get_dummy_value()
+
+    return types.void(*[types.uintp] * 4, types.int64, types.int64), generate
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
 def sparse_run_many(columns: Index, values: F64, states: F64, leak: float) -> None:
-    """The same for B sequences that share W; ``states`` is (T, N, B), each from 0."""
+    """The same for sequences that share W, each from 0; all arrays C-contiguous.
+
+    Args:
+        columns: shape (N, m), 32 bits, m > 0: where the entries of a row stand.
+        values: shape (N, m): what they are.
+        states: shape (T, N, B), B a multiple of SIDE_BY_SIDE: the drive, receives the states.
+        leak: a.
+    """
     steps, n, width = states.shape
     m = columns.shape[1]
+    row = 8 * width
     before = np.zeros((n, width))
-    total = np.empty(width)
     for t in range(steps):
+        now = states[t]
+        total, past = now.ctypes.data, before.ctypes.data
+        column, value = columns.ctypes.data, values.ctypes.data
+        for _ in range(n):
+            for first in range(0, row, 8 * SIDE_BY_SIDE):
+                _add_row(column, value, past + first, total + first, row, m)
+            column, value, total = column + 4 * m, value + 8 * m, total + row
+        flat, flat_before = now.reshape(n * width), before.reshape(n * width)
+        for i in range(n * width):
+            flat[i] = (1.0 - leak) * flat_before[i] + leak * _tanh(flat[i])
+        before = now
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def dense_run_many(w: F64, states: F64, leak: float) -> None:
+    """The same with a dense W: one product of matrices per step; ``states`` is (T, N, B)."""
+    steps, n, width = states.shape
+    before = np.zeros((n, width))
+    total = np.empty((n, width))
+    for t in range(steps):
+        now = states[t]
+        np.dot(w, before, total)
         for i in range(n):
             for c in range(width):
-                total[c] = states[t, i, c]
-            for j in range(m):
-                weight, other = values[i // 8, j, i % 8], before[columns[i // 8, j, i % 8]]
-                for c in range(width):
-                    total[c] += weight * other[c]
-            for c in range(width):
-                states[t, i, c] = (1.0 - leak) * before[i, c] + leak * _tanh(total[c])
-        before = states[t]
+                now[i, c] = (1.0 - leak) * before[i, c] + leak * _tanh(total[i, c] + now[i, c])
+        before = now
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})  # type: ignore[untyped-decorator]
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
 def dense_run(w: F64, states: F64, start: F64, leak: float) -> None:
     """The same with a dense W, C-contiguous."""
     steps, n = states.shape
@@ -172,6 +250,35 @@ def run(w: Any, rows: tuple[Index, F64] | None, drive: F64, start: F64, leak: fl
     else:
         dense_run(w, states, start, leak)
     return states
+
+
+def run_many(w: Any, u: F64, w_in: F64, bias: F64, leak: float) -> F64:
+    """States (B, T, N) of inputs (B, T, d) that share W, W_in and b, each from 0."""
+    count = u.shape[0]
+    if not hasattr(w, "indptr"):
+        states = np.ascontiguousarray(np.moveaxis(u @ w_in.T + bias, 0, 2))
+        dense_run_many(w, states, leak)
+        return np.moveaxis(states, 2, 0)
+    filled = np.zeros(
+        (-(-count // SIDE_BY_SIDE) * SIDE_BY_SIDE, *u.shape[1:])
+    )  # what is missing runs on inputs of 0
+    filled[:count] = u
+    states = np.ascontiguousarray(w_in @ filled.transpose(1, 2, 0))
+    states += bias[:, None]
+    sparse_run_many(*_rows_in_order(w), states, leak)
+    return np.moveaxis(states, 2, 0)[:count]
+
+
+def _rows_in_order(w: Any) -> tuple[Index, F64]:
+    """Columns and values of a sparse W, filled up with zeros: shapes (N, m)."""
+    n = w.shape[0]
+    counts = np.diff(w.indptr)
+    longest = max(1, int(counts.max(initial=0)))
+    columns = np.zeros((n, longest), dtype=np.uint32)
+    values = np.zeros((n, longest))
+    used = np.arange(longest) < counts[:, None]
+    columns[used], values[used] = w.indices, w.data
+    return columns, values
 
 
 def rows_of(w: Any) -> tuple[Index, F64]:

@@ -9,6 +9,8 @@ from scipy.linalg import blas
 F64 = npt.NDArray[np.float64]
 
 CHUNK_ROWS = 10_000
+BLOCK_ROWS = 500
+"""Rows of a chunk that are centred at a time: few enough to stay in the cache until they are multiplied."""
 
 
 class Moments:
@@ -45,11 +47,14 @@ class Moments:
         if not rows:
             return
         mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
-        xc = np.ascontiguousarray(x - mean_x)
         yc = y - mean_y
-        # rows in C order are the columns of a Fortran matrix: nothing is copied
-        self.xx = blas.dsyrk(1.0, xc.T, beta=1.0, c=self.xx, trans=0, overwrite_c=1)
-        self.xy += xc.T @ yc
+        centred = np.empty((min(rows, BLOCK_ROWS), x.shape[1]))
+        for start in range(0, rows, BLOCK_ROWS):
+            part = x[start : start + BLOCK_ROWS]
+            xc = np.subtract(part, mean_x, out=centred[: part.shape[0]])
+            # rows in C order are the columns of a Fortran matrix: nothing is copied
+            self.xx = blas.dsyrk(1.0, xc.T, beta=1.0, c=self.xx, trans=0, overwrite_c=1)
+            self.xy += xc.T @ yc[start : start + BLOCK_ROWS]
         self.yy += np.einsum("ij,ij->j", yc, yc)
         self._shift(rows, mean_x, mean_y)
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from scipy import linalg
-from scipy.linalg import blas
+from scipy.linalg import blas, lapack
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -24,6 +24,15 @@ PAPER_LAMBDA = 1e-6
 """The fixed λ of *Speaking to Silicon*."""
 LAMBDAS = tuple(10.0**e for e in range(-12, 3))
 """λ over trace(X^T X)/N that a validation block chooses from."""
+
+
+RLS_ROWS = 32
+"""Rows that recursive least squares learns in one go: enough for the speed of matrix products."""
+
+
+def _block_rows(forgetting: float) -> int:
+    """Fewer rows at once where they fade fast, so that the first and the last of them stay comparable in size."""
+    return RLS_ROWS if forgetting == 1.0 else int(np.clip(np.log(1e-2) / np.log(forgetting), 1, RLS_ROWS))
 
 
 def checked(estimator: Any, X: npt.ArrayLike, y: npt.ArrayLike, *, reset: bool = True) -> tuple[F64, F64]:
@@ -162,6 +171,8 @@ class RidgeReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
 class RlsReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Recursive least squares, the rule behind FORCE (Sussillo & Abbott 2009): one rank-one update per step.
 
+    Rows that are there together are learned in blocks of ``RLS_ROWS``, with the result of one after the other.
+
     Without forgetting it equals ridge with the same λ at every step, intercept included: the first sample starts the
     inverse exactly, so the intercept needs no prior.
 
@@ -207,28 +218,59 @@ class RlsReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: igno
             )
         y2 = y.reshape(X.shape[0], -1)
         n = X.shape[1]
-        z = np.empty(n + 1)
-        z[n] = 1.0
         predicted = np.empty(y2.shape)
         start = 0
         if not hasattr(self, "inverse_"):
             self._begin(X[0], y2[0], flat=y.ndim == 1)
             predicted[0] = np.nan
             start = 1
-        inverse, weights, keep = self.inverse_, self._weights, self.forgetting
-        for t in range(start, X.shape[0]):
-            z[:n] = X[t]
-            predicted[t] = weights @ z
-            gain = blas.dsymv(1.0, inverse, z)
-            divisor = keep + float(z @ gain)
-            inverse = blas.dsyr(-1.0 / divisor, gain, a=inverse, overwrite_a=1)
-            if keep != 1.0:
-                inverse *= 1.0 / keep
-            weights += np.outer(y2[t] - predicted[t], gain / divisor)
-        self.inverse_ = inverse
+        rows = _block_rows(self.forgetting)
+        for at in range(start, X.shape[0], rows):
+            part = slice(at, min(at + rows, X.shape[0]))
+            predicted[part] = self._learn(X[part], y2[part])
+        weights = self._weights
         self.coef_ = weights[0, :n].copy() if self._flat else weights[:, :n].copy()
         self.intercept_ = float(weights[0, n]) if self._flat else weights[:, n].copy()
         return predicted[:, 0] if self._flat else predicted
+
+    def _learn(self, x: F64, y: F64) -> F64:
+        """Learn a few rows in one go and return what each was predicted to be before it was learned.
+
+        With ``S = Z P Z^T + diag(keep^1 .. keep^b) = L L^T`` the rank-one steps of b rows come together: row i of
+        ``L^-1 (y - Z w)`` is the error of the prediction from the rows before i, over ``L[i, i]``. It is the same
+        arithmetic as one row after the other, by products of matrices that do not wait for memory.
+        """
+        rows, n = x.shape
+        z = np.empty((rows, n + 1))
+        z[:, :n], z[:, n] = x, 1.0
+        if rows == 1:
+            return self._learn_one(z[0], y)
+        fade = self.forgetting ** np.arange(1.0, rows + 1.0)
+        # rows in C order are the columns of a Fortran matrix: nothing is copied
+        gain = blas.dsymm(1.0, self.inverse_, z.T)
+        spread = z @ gain
+        spread[np.diag_indices(rows)] += fade
+        factor, failed = lapack.dpotrf(spread, lower=1, clean=0)
+        if failed:  # rounding has cost the inverse its positive sign, as a tiny alpha does
+            return np.vstack([self._learn_one(z[i], y[i : i + 1]) for i in range(rows)])
+        gain = blas.dtrsm(1.0, factor, gain, side=1, lower=1, trans_a=1, overwrite_b=1)
+        normal = blas.dtrsm(1.0, factor, np.asfortranarray(y - z @ self._weights.T), lower=1)
+        self.inverse_ = blas.dsyrk(-1.0, gain, beta=1.0, c=self.inverse_, overwrite_c=1)
+        if self.forgetting != 1.0:
+            self.inverse_ *= 1.0 / fade[-1]
+        self._weights += (gain @ normal).T
+        return np.asarray(y - np.diagonal(factor)[:, None] * normal)
+
+    def _learn_one(self, z: F64, y: F64) -> F64:
+        """The same for one row, where products of a matrix and a vector are faster."""
+        predicted = np.asarray(self._weights @ z)
+        gain = blas.dsymv(1.0, self.inverse_, z)
+        divisor = self.forgetting + float(z @ gain)
+        self.inverse_ = blas.dsyr(-1.0 / divisor, gain, a=self.inverse_, overwrite_a=1)
+        if self.forgetting != 1.0:
+            self.inverse_ *= 1.0 / self.forgetting
+        self._weights += np.outer(y[0] - predicted, gain / divisor)
+        return predicted[None, :]
 
     def _begin(self, x: F64, y: F64, *, flat: bool) -> None:
         """The inverse after one sample in closed form: its block of the intercept has no prior."""

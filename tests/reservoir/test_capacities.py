@@ -1,4 +1,4 @@
-"""Capacities and properties against theory: delay lines, linear networks, noise, memoryless nodes."""
+"""Capacities against theory: delay lines, linear networks, noise, memoryless nodes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,8 @@ from reservoir.capacities import (
     information_processing_capacity,
     legendre,
     memory_capacity,
+    orthonormal_polynomials,
     orthonormal_states,
-)
-from reservoir.networks import EchoStateNetwork
-from reservoir.properties import (
-    condition_number,
-    consistency,
-    echo_state,
-    effective_rank,
-    lyapunov_of_esn,
-    numerical_rank,
-    participation_ratio,
-    ranks,
 )
 
 
@@ -111,6 +101,28 @@ def test_the_polynomials_are_orthonormal() -> None:
         assert product == pytest.approx(float(a == b), abs=1e-12)
 
 
+def test_polynomials_of_the_input_itself_are_orthonormal_and_those_of_a_uniform_one_legendre() -> None:
+    u = np.linspace(-1, 1, 20_001)
+    for n, polynomial in enumerate(orthonormal_polynomials(u, 4)):
+        assert polynomial == pytest.approx(legendre(u, n), abs=2e-3)
+    skewed = np.random.default_rng(1).exponential(size=500)
+    found = np.array(orthonormal_polynomials(skewed, 3))
+    assert found @ found.T / 500 == pytest.approx(np.eye(4), abs=1e-10)
+    assert len(orthonormal_polynomials(np.array([0.0, 1.0, 1.0, 0.0]), 3)) == 2  # powers of a bit are the bit
+
+
+def test_bits_have_products_of_different_delays_and_no_powers() -> None:
+    u = np.random.default_rng(2).choice([3.0, 7.0], 20_000)
+    line = delay_line(u - 5.0, 3)
+    x = np.column_stack([line, line[:, 0] * line[:, 1], line[:, 0] * line[:, 1] * line[:, 2]])[10:]
+    found = information_processing_capacity(x, u, most_delay=4, basis="empirical")
+    assert found.by_degree == pytest.approx({1: 3.0, 2: 1.0, 3: 1.0}, abs=0.01)
+    assert found.targets == 5 + 10 + 10  # C(5, 1) + C(5, 2) + C(5, 3)
+    assert found.by_delay[2] == pytest.approx(2.0, abs=0.01)  # the third tap, and the product of all three
+    assert found.spectrum[2, 1] == pytest.approx(1.0, abs=0.01)
+    assert found.to_json()["spectrum"][0].keys() == {"degree", "delay", "c"}
+
+
 def test_columns_that_add_nothing_do_not_count() -> None:
     rng = np.random.default_rng(1)
     x = rng.standard_normal((500, 3))
@@ -120,58 +132,20 @@ def test_columns_that_add_nothing_do_not_count() -> None:
     assert orthonormal_states(np.ones((10, 2))).shape == (10, 0)
 
 
+def test_columns_that_are_nearly_alike_are_told_apart_to_rounding() -> None:
+    rng = np.random.default_rng(3)
+    left, _ = np.linalg.qr(rng.standard_normal((2_000, 30)))
+    right, _ = np.linalg.qr(rng.standard_normal((30, 30)))
+    x = left @ np.diag(np.geomspace(1.0, 3e-5, 30)) @ right
+    q = orthonormal_states(x)
+    assert q.shape[1] == 30
+    assert q.T @ q == pytest.approx(np.eye(30), abs=1e-12)
+    centred = x - x.mean(axis=0)
+    assert q @ (q.T @ centred) == pytest.approx(centred, abs=1e-13)
+
+
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(UserError, match="more rows than states"):
         memory_capacity(np.ones((5, 5)), np.ones(5), 2)
     with pytest.raises(UserError, match="needs its own"):
         memory_capacity(np.ones((50, 2)), np.ones(5), 2)
-
-
-def test_dimensions_of_known_matrices() -> None:
-    rng = np.random.default_rng(1)
-    white = rng.standard_normal((20_000, 8))
-    assert participation_ratio(white) == pytest.approx(8, rel=0.01)
-    assert participation_ratio(np.outer(white[:, 0], np.ones(5))) == pytest.approx(1.0)
-    assert participation_ratio(np.ones((5, 2))) == 0.0
-    assert condition_number(white * [1, 1, 1, 1, 1, 1, 1, 1e-3]) == pytest.approx(1e3, rel=0.05)
-    assert effective_rank(np.eye(6)) == pytest.approx(6.0)
-    assert numerical_rank(np.diag([1.0, 0.1, 1e-3]), noise=0.01) == 2
-
-
-def test_a_network_tells_inputs_apart_and_forgets_their_past() -> None:
-    net = EchoStateNetwork(30, spectral_radius=0.5, input_scaling=0.5).fit(np.zeros((1, 1)))
-    rng = np.random.default_rng(2)
-
-    def noisy(u: np.ndarray) -> np.ndarray:
-        return net.transform(u[:, None]) + 1e-4 * rng.standard_normal((u.size, 30))
-
-    found = ranks(noisy, np.random.default_rng(3), streams=60, repeats=10)
-    assert found.kernel > 20
-    assert found.generalisation <= 3
-    assert found.noise > 0
-
-
-def test_replicas_agree_as_much_as_noise_lets_them() -> None:
-    rng = np.random.default_rng(4)
-    signal = rng.standard_normal((20_000, 3))
-    replicas = [signal + rng.standard_normal(signal.shape) for _ in range(3)]
-    found = consistency(replicas)
-    assert found.mean == pytest.approx(0.5, abs=0.02)  # signal and noise are equally strong
-    assert found.capacity == pytest.approx(1.5, abs=0.05)
-    alone = consistency([rng.standard_normal((20_000, 3)) for _ in range(2)])
-    assert abs(alone.mean) < 4 * alone.null
-    with pytest.raises(UserError, match="two or more"):
-        consistency([signal])
-
-
-@pytest.mark.parametrize(("spectral_radius", "forgets"), [(0.8, True), (3.0, False)])
-def test_the_echo_state_is_told_from_chaos(spectral_radius: float, forgets: bool) -> None:
-    net = EchoStateNetwork(60, spectral_radius=spectral_radius, input_scaling=0.1).fit(np.zeros((1, 1)))
-    u = uniform(2000)[:, None]
-    start = np.random.default_rng(1).standard_normal(60)
-    found = echo_state(net.transform(u), net.transform(u, initial=start))
-    exponent = lyapunov_of_esn(net, u, np.random.default_rng(2))
-    assert found.forgets is forgets
-    assert (exponent < 0) is forgets
-    if forgets:
-        assert found.exponent == pytest.approx(exponent, abs=0.05)

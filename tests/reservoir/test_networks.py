@@ -44,9 +44,14 @@ def test_states_are_those_of_reservoirpy_on_equal_weights(dense: bool) -> None:
 
 
 @pytest.mark.parametrize("connectivity", [0.1, 1.0])
-def test_many_sequences_give_what_each_gives_alone(connectivity: float) -> None:
-    net = drawn(30, connectivity=connectivity)
-    u = np.random.default_rng(3).uniform(-1, 1, (5, 40, 1))
+@pytest.mark.parametrize(("sequences", "inputs", "leak"), [(5, 1, 1.0), (32, 2, 0.3), (70, 1, 0.5)])
+def test_many_sequences_give_what_each_gives_alone(
+    connectivity: float, sequences: int, inputs: int, leak: float
+) -> None:
+    net = EchoStateNetwork(30, connectivity=connectivity, leak=leak, bias_scaling=0.2).fit(
+        np.zeros((1, inputs))
+    )
+    u = np.random.default_rng(3).uniform(-1, 1, (sequences, 40, inputs))
     together = net.transform_many(u)
     for sequence, states in zip(u, together, strict=True):
         assert states == pytest.approx(net.transform(sequence), abs=1e-12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,6 +61,22 @@ def test_rows_may_come_in_any_pieces(cuts: list[int], seed: int) -> None:
     assert RidgeReadout(0.1).fit_moments(first).coef_ == pytest.approx(whole.coef_, rel=1e-9)
 
 
+def test_a_long_record_is_fitted_in_the_memory_of_a_chunk() -> None:
+    rng = np.random.default_rng(1)
+    weights = rng.standard_normal(50)
+    readout, memory = RidgeReadout(1e-6), []
+    for _ in range(40):
+        x = rng.standard_normal((5_000, 50))
+        y = x @ weights + 1.0
+        tracemalloc.start()
+        readout.partial_fit(x, y)
+        memory.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert readout.coef_ == pytest.approx(weights, abs=1e-8)
+    assert max(memory) < 3 * 5_000 * 50 * 8  # a few copies of a chunk
+    assert max(memory[20:]) < 1.2 * max(memory[:5])
+
+
 def test_the_path_is_exact_at_every_lambda() -> None:
     x, y = problem(100, 8, 1)
     moments = RidgeReadout(1.0).fit(x, y[:, 0]).moments_
@@ -110,6 +128,37 @@ def test_rls_predicts_before_it_learns() -> None:
     by_hand = RlsReadout(0.5)
     expected = [float(by_hand.partial_fit(x[:k], y[:k]).predict(x[k : k + 1])[0]) for k in (1,)]
     assert RlsReadout(0.5).predict_then_learn(x[:2], y[:2])[1] == pytest.approx(expected[0])
+
+
+@pytest.mark.parametrize("forgetting", [1.0, 0.99, 0.8])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_rows_learned_together_are_learned_as_if_one_after_the_other(forgetting: float, outputs: int) -> None:
+    x, y = problem(150, 9, outputs)
+    together, apart = (RlsReadout(0.3, forgetting=forgetting) for _ in range(2))
+    predicted = together.predict_then_learn(x, y)
+    one_by_one = np.vstack([apart.predict_then_learn(x[k : k + 1], y[k : k + 1]) for k in range(150)])
+    assert predicted[1:] == pytest.approx(one_by_one.reshape(predicted.shape)[1:], abs=1e-8)
+    assert together.coef_ == pytest.approx(apart.coef_, abs=1e-8)
+    assert together.intercept_ == pytest.approx(apart.intercept_, abs=1e-8)
+    weight = forgetting ** np.arange(149.0, -1.0, -1.0)
+    theirs = Ridge(0.3 * forgetting**149, solver="cholesky").fit(x, y, sample_weight=weight)
+    assert together.coef_.reshape(outputs, 9) == pytest.approx(theirs.coef_.reshape(outputs, 9), abs=1e-7)
+
+
+@pytest.mark.parametrize(("alpha", "offset"), [(1e-12, 5.0), (1e-10, 1e3)])
+def test_a_tiny_penalty_that_rounding_overwhelms_still_gives_the_weights(alpha: float, offset: float) -> None:
+    x = np.random.default_rng(4).standard_normal((400, 20)) + offset
+    readout = RlsReadout(alpha).fit(x, x @ np.arange(20.0) + 3.0)
+    assert readout.coef_ == pytest.approx(np.arange(20.0), abs=1e-9)
+    assert readout.intercept_ == pytest.approx(3.0, abs=1e-5)
+
+
+def test_each_prediction_is_that_of_ridge_on_the_rows_before_it() -> None:
+    x, y = problem(100, 5, 1)
+    predicted = RlsReadout(0.3).predict_then_learn(x, y[:, 0])
+    for k in (1, 2, 31, 32, 33, 64, 99):
+        before = RidgeReadout(0.3).fit(x[:k], y[:k, 0])
+        assert predicted[k] == pytest.approx(before.predict(x[k : k + 1])[0], abs=1e-10)
 
 
 def test_rls_that_forgets_follows_what_changes() -> None:
