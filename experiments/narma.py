@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,10 +100,8 @@ class Plan:
         return np.random.default_rng([self.seed, stream])
 
     def draw(self, stream: int = _TASK_STREAM) -> Task:
-        """Input and target."""
-        from reservoir.tasks import draw
-
-        return draw(self.task, self.steps, self.rng(stream))
+        """Input and target; the same arrays each time."""
+        return _drawn(self.task, self.steps, self.seed, stream)
 
     def encoding(self, task: Task) -> Encoding:
         """How its input becomes symbols.
@@ -130,6 +129,13 @@ class Plan:
         if kind == "mls":
             return Mask.maximum_length(int(slots))
         return getattr(Mask, kind)(int(slots), self.rng(_MASK_STREAM))  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=8)
+def _drawn(task: str, steps: int, seed: int, stream: int) -> Task:
+    from reservoir.tasks import draw
+
+    return draw(task, steps, np.random.default_rng([seed, stream]))
 
 
 @dataclass(frozen=True)

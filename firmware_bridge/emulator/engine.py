@@ -55,6 +55,9 @@ SHARE_JOB, SHARE_EXTRANONCE2, SHARE_NONCE, SHARE_VERSION, SHARE_COUNTER, SHARE_B
 
 DIFFICULTY_1 = float(0xFFFF) * 2.0**208
 
+HEAT, BACKLOG, SINCE = range(3)
+"""The planted memory: its heat and backlog in ms at the moment, in ms, at which the newest job was sent."""
+
 UNDRAWN, SPOILED = -1, -2
 """In the place of the number of a share: it has no contents yet; its hash came out wrong."""
 
@@ -79,6 +82,33 @@ def digest_difficulty(digest: U32) -> float:
 def warmed(heat: float, symbol: float, passed_ms: float) -> float:
     """Planted heat after a job of this symbol was the newest one for so long."""
     return symbol + (heat - symbol) * math.exp(-max(0.0, passed_ms) / HEAT_TAU_MS)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def send(
+    job: int,
+    when: float,
+    start_s: float,
+    sent_ms: F64,
+    ntimes: U32,
+    symbols: F64,
+    carrier: int,
+    job_bytes: U8,
+    extranonce1: U8,
+    versions: U32,
+    levels: I64,
+    n_levels: int,
+    queue_ms: float,
+    memory: F64,
+) -> None:
+    """Send a job, not the first: stamp it, write its symbol into its field, and let the planted memory take it in."""
+    sent_ms[job] = when
+    ntimes[job] = np.uint32(start_s + when / 1000.0)
+    put(carrier, symbols[job], job, job_bytes, extranonce1, versions, ntimes, levels, n_levels)
+    passed = when - memory[SINCE]
+    memory[HEAT] = warmed(memory[HEAT], symbols[job - 1], passed)
+    memory[BACKLOG] = max(0.0, memory[BACKLOG] - passed) + queue_ms * symbols[job]
+    memory[SINCE] = when
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -186,8 +216,7 @@ def run_engine(
     ntimes[0] = np.uint32(start_s)
     symbols[0] = mixed(symbols[0], 0.0, feedback)
     put(carrier, symbols[0], 0, random_bytes, extranonce1, version, ntimes, levels, mean_ms.size)
-    # planted memory: heat and backlog at heat_ms, when the newest job was sent
-    heat, heat_ms, backlog = HEAT_AT_START, 0.0, plants[QUEUE] * symbols[0]
+    memory = np.array([HEAT_AT_START, plants[QUEUE] * symbols[0], 0.0])
     ticks = 1e6 / tick_ns
     received = 0  # jobs that the miner has taken notice of
     state = idle_miner()
@@ -242,22 +271,10 @@ def run_engine(
         elif now == next_job:
             if n_jobs >= sent_ms.size:
                 break
-            sent_ms[n_jobs] = now
-            ntimes[n_jobs] = np.uint32(start_s + now / 1000.0)
-            put(
-                carrier,
-                symbols[n_jobs],
-                n_jobs,
-                random_bytes,
-                extranonce1,
-                version,
-                ntimes,
-                levels,
-                mean_ms.size,
-            )
-            heat = warmed(heat, symbols[n_jobs - 1], now - heat_ms)
-            backlog = max(0.0, backlog - (now - heat_ms)) + plants[QUEUE] * symbols[n_jobs]
-            heat_ms = now
+            send(
+                n_jobs, now, start_s, sent_ms, ntimes, symbols, carrier, random_bytes, extranonce1, version,
+                levels, mean_ms.size, plants[QUEUE], memory,
+            )  # fmt: skip
             n_jobs += 1
             next_job += period_ms
         elif now == found:
@@ -316,10 +333,10 @@ def run_engine(
                     octaves = math.log2(digest_difficulty(digests[number]) / floor_scaled[levels[loaded]])
                     wait += max(0.0, plants[QUALITY] * octaves + plant_constants[QUALITY])
                 if plants[THERMAL] != 0.0:
-                    warmth = warmed(heat, symbols[n_jobs - 1], now - heat_ms)
+                    warmth = warmed(memory[HEAT], symbols[n_jobs - 1], now - memory[SINCE])
                     wait += max(0.0, plants[THERMAL] * warmth + plant_constants[THERMAL])
                 if plants[QUEUE] != 0.0:
-                    wait += max(0.0, backlog - max(0.0, now - heat_ms))
+                    wait += max(0.0, memory[BACKLOG] - max(0.0, now - memory[SINCE]))
                 arrives = now + wait
                 if p[DELAY] > 0:
                     arrives = (math.floor((arrives - poll_phase) / p[POLL]) + 1.0) * p[POLL] + poll_phase
@@ -350,25 +367,13 @@ def run_engine(
                     break
                 if p[DELAY] > 0:
                     pool_free += max(0.5, p[TURNAROUND] + p[TURNAROUND_SD] * rng.standard_normal())
-                sent_ms[n_jobs] = pool_free
-                ntimes[n_jobs] = np.uint32(start_s + pool_free / 1000.0)
                 own = sent_ms[shares[row_share[n_rows - 1], SHARE_JOB]]
                 response_ns = (math.floor(stamp * ticks) - math.floor(own * ticks)) * tick_ns
                 symbols[n_jobs] = mixed(symbols[n_jobs], response_ns, feedback)
-                put(
-                    carrier,
-                    symbols[n_jobs],
-                    n_jobs,
-                    random_bytes,
-                    extranonce1,
-                    version,
-                    ntimes,
-                    levels,
-                    mean_ms.size,
-                )
-                heat = warmed(heat, symbols[n_jobs - 1], pool_free - heat_ms)
-                backlog = max(0.0, backlog - (pool_free - heat_ms)) + plants[QUEUE] * symbols[n_jobs]
-                heat_ms = pool_free
+                send(
+                    n_jobs, pool_free, start_s, sent_ms, ntimes, symbols, carrier, random_bytes, extranonce1, version,
+                    levels, mean_ms.size, plants[QUEUE], memory,
+                )  # fmt: skip
                 n_jobs += 1
                 if p[DELAY] > 0:
                     pool_free += 0.02

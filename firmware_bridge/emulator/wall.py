@@ -362,10 +362,12 @@ class WallMiner:
             math.log2(hit.difficulty / floor),
             self._memory.heat(found_ms),
         )
-        backlog_ms = self._memory.backlog_ms(found_ms)
-        return backlog_ms + sum(
+        linear = slice(effects.QUEUE)  # the queue's delay is what is left in it
+        return self._memory.backlog_ms(found_ms) + sum(
             max(0.0, float(strength) * cause + float(constant))
-            for strength, cause, constant in zip(self._plants, causes, self._constants, strict=False)
+            for strength, cause, constant in zip(
+                self._plants[linear], causes, self._constants[linear], strict=True
+            )
             if strength
         )
 
