@@ -108,6 +108,8 @@ def draw(
         kind = path.suffix.lower().removeprefix(".")
         dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
         drawing.savefig(path, format=kind, dpi=150, metadata=dated)
+    if kind == "svg":
+        path.write_text(svg.in_order(path.read_text(encoding="utf-8")), encoding="utf-8")
     return path
 
 
