@@ -7,6 +7,7 @@
     │   └── LimitError  a setting outside a model's hard limits
     ├── ProtocolError   a peer sent bytes that its protocol does not allow
     ├── DeviceError     a device answered nonsense or not at all
+    │   └── UnreachableError  no connection to it was made
     └── TraceError      a trace cannot be read, or can no longer be written
 
 Every message says which device, file or line, what was sent, what came back and what to do.
@@ -33,6 +34,10 @@ class ProtocolError(LabError):
 
 class DeviceError(LabError):
     """A device answered nonsense, or not at all."""
+
+
+class UnreachableError(DeviceError):
+    """Nobody answers where a device should be; who asked for it by an address is told how to find it."""
 
 
 class TraceError(LabError):

@@ -1,4 +1,5 @@
-"""The two SHA-256 kernels that everything else is made of: one compression, and H7 of 16 double hashes at once.
+"""The SHA-256 kernels that everything else is made of: one compression, H7 of 16 double hashes at once, and the states
+after every round of 16 compressions at once.
 
 The compression is written once, as a generator of LLVM IR (:mod:`llvmlite`), in terms of operations on either one
 32-bit word or a vector of ``LANES`` of them. What does not depend on the nonce stays scalar: rounds 0-2 of the
@@ -10,6 +11,7 @@ significant word of the hash, is known: after 60 rounds of the last compression 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from llvmlite import binding as llvm
@@ -186,6 +188,37 @@ def _compress_body(typing: Any, state: Any, block: Any) -> Any:
     return types.void(_POINTER, _POINTER), codegen
 
 
+ROW_A, ROW_E, ROW_W, ROWS = 0, 68, 136, 200
+"""Rows of one block of round states: a and e of the state after k rounds are rows ``ROW_A + 3 + k`` and
+``ROW_E + 3 + k`` (b, c, d are a of 1, 2, 3 rounds before, f, g, h likewise e), word i of the schedule is
+``ROW_W + i``."""
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _rounds_body(typing: Any, state: Any, block: Any, rows: Any) -> Any:
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        op = _Words(builder)
+        state, block, rows = (builder.bitcast(arg, _VECTOR.as_pointer()) for arg in args)
+
+        def store(value: _Value, row: int) -> None:
+            at = builder.gep(rows, [ir.Constant(ir.IntType(64), row)])
+            builder.store(op.splat(value), at, align=4)
+
+        s = tuple(_load_word(builder, state, i) for i in range(8))
+        for half, first in ((s[:4], ROW_A), (s[4:], ROW_E)):
+            for i, value in enumerate(reversed(half)):
+                store(value, first + i)
+        w = op.schedule([_load_word(builder, block, i) for i in range(16)], 64)
+        for i in range(64):
+            s = op.round(s, ROUND_CONSTANTS[i], w[i])
+            store(s[0], ROW_A + 4 + i)
+            store(s[4], ROW_E + 4 + i)
+            store(w[i], ROW_W + i)
+        return context.get_dummy_value()
+
+    return types.void(_POINTER, _POINTER, _POINTER), codegen
+
+
 @cfunc(types.uint32(_POINTER, _POINTER, _POINTER, types.uint32), cache=True)  # type: ignore[untyped-decorator]
 def _mask_kernel(midstate: Any, tail: Any, nonce_words: Any, limit: Any) -> Any:
     return _mask_body(midstate, tail, nonce_words, limit)
@@ -196,10 +229,27 @@ def _compress_kernel(state: Any, block: Any) -> None:
     _compress_body(state, block)
 
 
-# Callers reach the two kernels by symbol: linked in, LLVM would optimise a copy of them for every caller.
+# Callers reach the kernels by symbol: linked in, LLVM would optimise a copy of them for every caller.
 _MASK_SYMBOL, _COMPRESS_SYMBOL = "asiclab_sha256d_top_word_mask", "asiclab_sha256_compress"
+_ROUNDS_SYMBOL = "asiclab_sha256_rounds"
 llvm.add_symbol(_MASK_SYMBOL, _mask_kernel.address)
 llvm.add_symbol(_COMPRESS_SYMBOL, _compress_kernel.address)
+
+
+@lru_cache(maxsize=1)
+def load_rounds_kernel() -> None:
+    """Compile the kernel behind :func:`rounds_into`, which few programs need, or take it from the cache on disk."""
+
+    @cfunc(types.void(_POINTER, _POINTER, _POINTER), cache=True)  # type: ignore[untyped-decorator]
+    def kernel(state: Any, block: Any, rows: Any) -> None:
+        _rounds_body(state, block, rows)
+
+    _KEPT.append(kernel)
+    llvm.add_symbol(_ROUNDS_SYMBOL, kernel.address)
+
+
+_KEPT: list[Any] = []
+"""Kernels that were compiled late; their code lives as long as they do."""
 
 
 def _external(module: Any, name: str, result: Any, arguments: list[Any]) -> Any:
@@ -233,6 +283,24 @@ def compress_into(typing: Any, state: Any, block: Any, offset: Any) -> Any:
         kernel = _external(builder.module, _COMPRESS_SYMBOL, ir.VoidType(), [_WORDS_POINTER] * 2)
         words, message = _data_pointers(context, builder, sig, args, 2)
         builder.call(kernel, [words, builder.gep(message, [args[2]])])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def rounds_into(typing: Any, state: Any, block: Any, rows: Any, offset: Any) -> Any:
+    """States after every round of ``LANES`` compressions side by side; :func:`load_rounds_kernel` comes first.
+
+    ``state`` is (8, LANES) words, ``block`` (16, LANES); ``ROWS`` rows of LANES words go to ``rows`` from word
+    ``offset`` on, laid out as at ``ROW_A``.
+    """
+    signature = types.void(state, block, rows, types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kernel = _external(builder.module, _ROUNDS_SYMBOL, ir.VoidType(), [_WORDS_POINTER] * 3)
+        words, message, out = _data_pointers(context, builder, sig, args, 3)
+        builder.call(kernel, [words, message, builder.gep(out, [args[3]])])
         return context.get_dummy_value()
 
     return signature, codegen

@@ -20,7 +20,7 @@ from firmware_bridge.bm13xx.nonces import share_fields
 from firmware_bridge.bm13xx.port import Port
 from firmware_bridge.errors import DeviceError, LabError, TraceError, UserError
 from firmware_bridge.headers import DEFAULT_VERSION_MASK, Job
-from firmware_bridge.stratum.dispatch import DispatchContext, JobPolicy, JobSymbol, SymbolSource
+from firmware_bridge.stratum.dispatch import DispatchContext, JobPolicy, JobSymbol, SymbolSource, tell_shares
 from firmware_bridge.stratum.shares import ShareDesk, Worker
 from firmware_bridge.stratum.verify import PreparedJob
 from firmware_bridge.stratum.wire import SubmitLine
@@ -180,8 +180,8 @@ class SerialMiner:
 
     # ---- work ----
 
-    def _dispatch(self) -> None:
-        """The next job of the lab."""
+    def _dispatch(self, response_ns: int | None = None) -> None:
+        """The next job of the lab; ``response_ns`` is that of the nonce that calls for it, if one does."""
         bridge, session = self._bridge, self._session
         assert bridge is not None
         assert session is not None
@@ -189,7 +189,7 @@ class SerialMiner:
             return
         try:
             wall_ns = bridge.clock.wall_ns()
-            symbol = self._symbol(bridge, session, wall_ns)
+            symbol = self._symbol(bridge, session, wall_ns, response_ns)
             job = bridge.factory.make(
                 extranonce1=session.extranonce1,
                 difficulty=r.threshold(self._ticket),
@@ -244,7 +244,9 @@ class SerialMiner:
         except DeviceError as error:
             self._lost(error)
 
-    def _symbol(self, bridge: Bridge, session: _Enrolled, wall_ns: int) -> JobSymbol | None:
+    def _symbol(
+        self, bridge: Bridge, session: _Enrolled, wall_ns: int, response_ns: int | None
+    ) -> JobSymbol | None:
         """What the next job carries; a symbol for another difficulty or extranonce1 takes effect here.
 
         Raises:
@@ -262,6 +264,7 @@ class SerialMiner:
             answered=None if current is None else current.answered,
             version_mask=session.version_mask,
             extranonce_subscribed=True,
+            response_ns=response_ns,
         )
         try:
             symbol = self._source.next(context)
@@ -296,8 +299,10 @@ class SerialMiner:
             job = nonce.work.job
             params = [self.config.name, job.job_id, nonce.work.extranonce2, job.ntime, word, version_bits]
         judged = session.desk.judge([SubmitLine(params, UNSET)], nonce.stamp)
+        if judged.valid:
+            tell_shares(self._policy, judged.rows)
         if self._policy.replace_on_share(current=judged.current_valid, valid=judged.valid > 0):
-            self._dispatch()
+            self._dispatch(judged.current_response_ns)
         bridge.store_of_source(self, judged)
 
     def _lost(self, error: DeviceError) -> None:

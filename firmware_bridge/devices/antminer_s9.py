@@ -36,7 +36,7 @@ from firmware_bridge.devices.s9_fields import (
     settings_form,
     stats_row,
 )
-from firmware_bridge.devices.settings import Applied, OperatingPoint, Reading, Setting
+from firmware_bridge.devices.settings import OperatingPoint, Reading, Setting
 from firmware_bridge.devices.tap import TapFactory
 from firmware_bridge.devices.telemetry import Identity, Telemetry
 from firmware_bridge.errors import DeviceError, UserError
@@ -208,14 +208,13 @@ class AntminerS9(Device):
 
     # ---- writing ----
 
-    async def apply(self, point: OperatingPoint, *, beyond_factory: bool = False) -> Applied:
-        """As :meth:`Device.apply`; a clock that the PLL does not have is refused before anything is touched."""
+    @classmethod
+    def checked(cls, point: OperatingPoint, *, beyond_factory: bool = False) -> OperatingPoint:
+        """As :meth:`Device.checked`; a clock that the PLL does not have is refused before anything is touched."""
         if point.frequency_mhz is not None:
-            self.limits.check(
-                self.name, OperatingPoint(frequency_mhz=point.frequency_mhz), beyond_factory=True
-            )
+            cls.limits.check(cls.name, OperatingPoint(frequency_mhz=point.frequency_mhz), beyond_factory=True)
             point = replace(point, frequency_mhz=pll_name_mhz(point.frequency_mhz))
-        return await super().apply(point, beyond_factory=beyond_factory)
+        return super().checked(point, beyond_factory=beyond_factory)
 
     async def _configuration(self) -> dict[str, Any] | None:
         """What the web page has stored, None where it is out of reach or the password is another."""

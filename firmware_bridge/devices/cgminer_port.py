@@ -16,7 +16,7 @@ from firmware_bridge.devices.cgminer_api import (
     redact,
 )
 from firmware_bridge.devices.tap import Tap
-from firmware_bridge.errors import DeviceError, ProtocolError
+from firmware_bridge.errors import DeviceError, ProtocolError, UnreachableError
 
 
 class CgminerPort:
@@ -56,8 +56,7 @@ class CgminerPort:
                 f"{self.name}: {what}: no whole answer within {self._timeout_s:g} s{_so_far(answer)}"
             ) from None
         except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
-            raise DeviceError(f"{self.name}: {what}: {reason}{_so_far(answer)}") from error
+            raise DeviceError(f"{self.name}: {what}: {_reason(error)}{_so_far(answer)}") from error
         if not answer:
             raise DeviceError(f"{self.name}: {what}: the device hung up without an answer")
         return bytes(answer)
@@ -65,7 +64,10 @@ class CgminerPort:
     async def _exchange(self, request: bytes, what: str, answer: bytearray) -> None:
         if self._tap is not None:
             self._tap.sent(request)  # also where nobody listens: a question without an answer is told so
-        reader, writer = await asyncio.open_connection(self.host, self.port)
+        try:
+            reader, writer = await asyncio.open_connection(self.host, self.port)
+        except OSError as error:
+            raise UnreachableError(f"{self.name}: {what}: {_reason(error)}") from error
         try:
             writer.write(request)
             await writer.drain()
@@ -112,3 +114,7 @@ class CgminerPort:
 
 def _so_far(answer: bytearray) -> str:
     return f"; {len(answer)} bytes came: {redact(bytes(answer))[:SHOWN]!r}" if answer else ""
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

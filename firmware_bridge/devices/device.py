@@ -208,6 +208,16 @@ class Device(ABC):
 
     # ---- what holds for all ------------------------------------------------------------------------------------------
 
+    @classmethod
+    def checked(cls, point: OperatingPoint, *, beyond_factory: bool = False) -> OperatingPoint:
+        """The point as this model takes it, without asking the device anything.
+
+        Raises:
+            LimitError: if a value is outside the hard limits, beyond what was agreed to, or none that the model has.
+        """
+        cls.limits.check(cls.name, point, beyond_factory=beyond_factory)
+        return point
+
     async def apply(self, point: OperatingPoint, *, beyond_factory: bool = False) -> Applied:
         """Set an operating point, and measure whether it is in force.
 
@@ -229,7 +239,8 @@ class Device(ABC):
         asked = point.given()
         if not asked:
             raise UserError(f"{self.address}: no setting was given; there are {', '.join(Setting)}")
-        self.limits.check(self.name, point, beyond_factory=beyond_factory)
+        point = self.checked(point, beyond_factory=beyond_factory)
+        asked = point.given()
         able = await self.capabilities()
         for setting in asked:
             if able.setting(setting) is None:

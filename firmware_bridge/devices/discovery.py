@@ -16,7 +16,7 @@ from typing import Any
 from firmware_bridge.devices import axeos, cgminer_api
 from firmware_bridge.devices.cgminer_port import CgminerPort
 from firmware_bridge.devices.http import HttpLink, Reply
-from firmware_bridge.errors import DeviceError, ProtocolError, UserError
+from firmware_bridge.errors import DeviceError, ProtocolError, UnreachableError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +228,7 @@ async def identify_host(host: str, port: int = HTTP_PORT) -> str:
     """
     found = await probe(host, http_port=port)
     if found is None:
-        raise DeviceError(f"{host}: neither port {API_PORT} nor port {port} answers")
+        raise UnreachableError(f"{host}: neither port {API_PORT} nor port {port} answers")
     if found.url is None:
         raise DeviceError(
             f"{host}: {found.evidence}; no driver of ours fits. pyasic://{host} may know it, or name the model: "

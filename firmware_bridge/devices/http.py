@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 
 from firmware_bridge.devices.tap import Tap
-from firmware_bridge.errors import DeviceError
+from firmware_bridge.errors import DeviceError, UnreachableError
 
 BODY_LIMIT = 4 * 2**20
 """Largest answer in bytes that is read; an info page has some thousand."""
@@ -135,7 +135,8 @@ class HttpLink:
             reason = str(error) or type(error).__name__
             if isinstance(error, TimeoutError):
                 reason = f"no whole answer within {self._timeout_s:g} s"
-            raise DeviceError(f"{self.base_url}: {method} {target}: {reason}") from error
+            kind = UnreachableError if isinstance(error, httpx2.ConnectError) else DeviceError
+            raise kind(f"{self.base_url}: {method} {target}: {reason}") from error
         if self._tap is not None:
             self._tap.received(encode_reply(reply))
         return reply

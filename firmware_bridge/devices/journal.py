@@ -14,7 +14,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -25,6 +25,7 @@ from firmware_bridge.errors import UserError
 from firmware_bridge.trace.provenance import is_secret_name
 
 FILE_NAME = "device-settings.json"
+POOLS_NAME = "device-pools.json"
 _NAMES = {f.name for f in fields(OperatingPoint)}
 _USUAL_PORT = {"s9": 4028, "lv06": 80, "axeos": 80, "lb-box": 80}
 _SAME = {"axeos": "lv06"}
@@ -65,66 +66,21 @@ def state_folder() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "asiclab"
 
 
-class SettingsJournal(OriginalSettings):
-    """The file.
+class _File:
+    """Entries of devices in a file that is replaced as a whole.
 
     Args:
-        folder: where it is; ``state_folder()`` if None.
-        clock: for the time in it.
+        path: where it is.
 
     Raises:
         UserError: from every method, where the file cannot be read or written.
     """
 
-    def __init__(self, folder: Path | None = None, clock: Clock | None = None) -> None:
-        super().__init__()
-        self.path = (folder or state_folder()) / FILE_NAME
-        self._clock: Clock = clock or SystemClock()
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
-    def get(self, address: str) -> OperatingPoint | None:
-        """The original point of a device that was changed and not restored, or None."""
-        entry = self._read().get(device_key(address))
-        return None if entry is None else self._point(address, entry)
-
-    def addresses(self) -> list[str]:
-        """Devices that were changed and not restored."""
-        return sorted(str(entry.get("url", key)) for key, entry in self._read().items())
-
-    def keep(self, address: str, point: OperatingPoint) -> None:
-        """Remember a point; on the disk when this returns."""
-        entry = {
-            "url": without_secrets(address),
-            "point": point.to_json(),
-            "wall_ns": self._clock.wall_ns(),
-            "process": os.getpid(),
-        }
-        with self._locked():
-            self._write({**self._read(), device_key(address): entry})
-
-    def forget(self, address: str) -> None:
-        """Note that a device is back at its original point."""
-        with self._locked():
-            entries = self._read()
-            if entries.pop(device_key(address), None) is not None:
-                self._write(entries)
-
-    def _point(self, address: str, entry: dict[str, Any]) -> OperatingPoint:
-        """What was kept; a broken value must not reach a miner."""
-        point = entry.get("point")
-        given = {k: v for k, v in point.items() if v is not None} if isinstance(point, dict) else {}
-        for name, value in given.items():
-            right = isinstance(value, str) if name == "power_plan" else _is_number(value)
-            if name not in _NAMES or not right:
-                given = {}
-                break
-        if not given:
-            raise UserError(
-                f"{self.path}: what is kept of {address} is no set of settings: {str(point)[:200]}; look into it, mend "
-                "or remove it"
-            )
-        return OperatingPoint(**given)
-
-    def _read(self) -> dict[str, Any]:
+    def read(self) -> dict[str, Any]:
+        """Every entry."""
         try:
             entries = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -137,7 +93,8 @@ class SettingsJournal(OriginalSettings):
             raise UserError(f"{self.path}: this is no journal of settings; look into it, mend or remove it")
         return entries
 
-    def _write(self, entries: dict[str, Any]) -> None:
+    def write(self, entries: dict[str, Any]) -> None:
+        """Replace all entries; on the disk when this returns."""
         draft = self.path.with_suffix(f".{os.getpid()}.tmp")
         try:
             with draft.open("w", encoding="utf-8") as file:
@@ -157,8 +114,30 @@ class SettingsJournal(OriginalSettings):
                 "give another folder in $ASICLAB_STATE"
             ) from error
 
+    def entry(self, address: str) -> dict[str, Any] | None:
+        """What is kept of a device, or None."""
+        found: dict[str, Any] | None = self.read().get(device_key(address))
+        return found
+
+    def put(self, address: str, entry: dict[str, Any]) -> None:
+        """Keep an entry of a device instead of any before; on the disk when this returns."""
+        with self.locked():
+            self.write({**self.read(), device_key(address): {"url": without_secrets(address), **entry}})
+
+    def drop(self, address: str) -> None:
+        """Keep nothing of a device any more."""
+        with self.locked():
+            entries = self.read()
+            if entries.pop(device_key(address), None) is not None:
+                self.write(entries)
+
+    def addresses(self) -> list[str]:
+        """Devices that something is kept of."""
+        return sorted(str(entry.get("url", key)) for key, entry in self.read().items())
+
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing meanwhile."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -177,6 +156,134 @@ class SettingsJournal(OriginalSettings):
             os.close(handle)
 
 
+class SettingsJournal(OriginalSettings):
+    """The file.
+
+    Args:
+        folder: where it is; ``state_folder()`` if None.
+        clock: for the time in it.
+
+    Raises:
+        UserError: from every method, where the file cannot be read or written.
+    """
+
+    def __init__(self, folder: Path | None = None, clock: Clock | None = None) -> None:
+        super().__init__()
+        self._file = _File((folder or state_folder()) / FILE_NAME)
+        self.path = self._file.path
+        self._clock: Clock = clock or SystemClock()
+
+    def get(self, address: str) -> OperatingPoint | None:
+        """The original point of a device that was changed and not restored, or None."""
+        entry = self._file.entry(address)
+        return None if entry is None else self._point(address, entry.get("point"))
+
+    def addresses(self) -> list[str]:
+        """Devices that were changed and not restored."""
+        return self._file.addresses()
+
+    def left_behind(self, address: str) -> OperatingPoint | None:
+        """What a run found that was killed before it could bring it back; None where there is none, or it goes on."""
+        entry = self._file.entry(address) or {}
+        found = entry.get("found")
+        return None if found is None or _alive(entry.get("process")) else self._point(address, found)
+
+    def keep(self, address: str, point: OperatingPoint, *, found: OperatingPoint | None = None) -> None:
+        """Remember a point; on the disk when this returns.
+
+        Args:
+            address: of the device.
+            point: what ``asiclab devices restore`` brings back.
+            found: what a run found that changes the device; it brings that back, and so does who goes on with it.
+        """
+        entry = {"point": point.to_json(), "wall_ns": self._clock.wall_ns(), "process": os.getpid()}
+        self._file.put(address, entry if found is None else {**entry, "found": found.to_json()})
+
+    def forget(self, address: str) -> None:
+        """Note that a device is back at its original point."""
+        self._file.drop(address)
+
+    def _point(self, address: str, point: Any) -> OperatingPoint:
+        """What was kept; a broken value must not reach a miner."""
+        given = {k: v for k, v in point.items() if v is not None} if isinstance(point, dict) else {}
+        for name, value in given.items():
+            right = isinstance(value, str) if name == "power_plan" else _is_number(value)
+            if name not in _NAMES or not right:
+                given = {}
+                break
+        if not given:
+            raise UserError(
+                f"{self.path}: what is kept of {address} is no set of settings: {str(point)[:200]}; look into it, mend "
+                "or remove it"
+            )
+        return OperatingPoint(**given)
+
+
+@dataclass(frozen=True)
+class OwnPool:
+    """The pool of a device, and the one that the lab gave it.
+
+    Attributes:
+        host: of its own pool.
+        port: of it.
+        user: worker name there.
+        lab: URL of the lab's pool.
+        wish: whether the user set that one, with ``asiclab devices set --pool``: a run takes it for the device's own.
+    """
+
+    host: str
+    port: int
+    user: str
+    lab: str
+    wish: bool = False
+
+    @property
+    def url(self) -> str:
+        """Of its own pool, as miners write it."""
+        return f"stratum+tcp://{self.host}:{self.port}"
+
+
+class PoolJournal:
+    """Pools that devices had before the lab gave them its own; passwords are not kept, and no firmware tells them.
+
+    Args:
+        folder: where the file is; ``state_folder()`` if None.
+
+    Raises:
+        UserError: from every method, where the file cannot be read or written.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._file = _File((folder or state_folder()) / POOLS_NAME)
+        self.path = self._file.path
+
+    def get(self, address: str) -> OwnPool | None:
+        """The own pool of a device that was given another and not got its own again, or None."""
+        entry = self._file.entry(address)
+        if entry is None:
+            return None
+        try:
+            host, user, lab = (str(entry[name]) for name in ("host", "user", "lab"))
+            return OwnPool(host, int(entry["port"]), user, lab, entry.get("wish") is True)
+        except (KeyError, TypeError, ValueError):
+            raise UserError(
+                f"{self.path}: what is kept of {address} is no pool: {str(entry)[:200]}; look into it, mend or "
+                "remove it"
+            ) from None
+
+    def addresses(self) -> list[str]:
+        """Devices that mine for the lab and did not get their own pool again."""
+        return self._file.addresses()
+
+    def keep(self, address: str, own: OwnPool) -> None:
+        """Remember a pool; on the disk when this returns."""
+        self._file.put(address, asdict(own))
+
+    def forget(self, address: str) -> None:
+        """Note that a device has its own pool again."""
+        self._file.drop(address)
+
+
 class RunSettings(OriginalSettings):
     """Remembers for one run what its devices were set to when it began, and lets the journal know until the end.
 
@@ -192,13 +299,26 @@ class RunSettings(OriginalSettings):
         self._journal = journal
         self._before: dict[str, OperatingPoint | None] = {}
 
+    def adopt(self, address: str) -> OperatingPoint | None:
+        """Take over what a killed run had found, so that this run's end brings it back; None where there is nothing."""
+        found = self._journal.left_behind(address) if isinstance(self._journal, SettingsJournal) else None
+        if found is not None:
+            kept = self._journal.get(address)
+            self._before[address] = None if kept == found else kept
+            super().keep(address, found)
+        return found
+
     def keep(self, address: str, point: OperatingPoint) -> None:
         """Remember a point, durably: together with what the journal had of this device before the run."""
         if address not in self._before:
             self._before[address] = self._journal.get(address)
         before = self._before[address] or OperatingPoint()
         merged = {s.value: v for s, v in {**point.given(), **before.given()}.items()}
-        self._journal.keep(address, OperatingPoint(**merged))  # type: ignore[arg-type]
+        wanted = OperatingPoint(**merged)  # type: ignore[arg-type]
+        if isinstance(self._journal, SettingsJournal):
+            self._journal.keep(address, wanted, found=point)
+        else:
+            self._journal.keep(address, wanted)
         super().keep(address, point)
 
     def forget(self, address: str) -> None:
@@ -210,6 +330,19 @@ class RunSettings(OriginalSettings):
                 self._journal.forget(address)
             else:
                 self._journal.keep(address, before)
+
+
+def _alive(process: Any) -> bool:
+    """Whether a process is still there."""
+    if not isinstance(process, int) or process <= 0:
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it is somebody else's
+    return True
 
 
 def _is_number(value: Any) -> bool:

@@ -60,6 +60,16 @@ ENTRIES: dict[str, Entry] = {
 SCHEMES = ", ".join(f"{scheme}://" for scheme in ENTRIES)
 
 
+def model_of(address: str) -> type[Device] | None:
+    """The driver's class, without opening anything; None where the address alone does not tell it."""
+    scheme = urlsplit(address).scheme if "://" in address else "bm1366" if address.startswith("/") else ""
+    entry = ENTRIES.get(scheme or address.partition(":")[0])
+    if entry is None:
+        return None
+    found: type[Device] = getattr(importlib.import_module(entry.module), entry.name)
+    return found
+
+
 async def open_device(address: str, **common: Any) -> Device:
     """The driver of a device; nothing is sent yet, unless the address is ``http://`` and the model has to be found out.
 

@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,6 +58,10 @@ class Face(Protocol):
     restart_s: float
     aside: frozenset[str]
     """Servers that the device can be used without: on their usual ports they may be missing."""
+    takes: frozenset[str]
+    """Names of its options."""
+
+    def __init__(self, clock: Clock, rng: np.random.Generator, options: Mapping[str, Any]) -> None: ...
 
     def servers(self) -> Mapping[str, tuple[Server, int]]:
         """``http`` and ``api``: the server and its usual port."""
@@ -123,7 +127,11 @@ class Appliance:
         chance = np.random.default_rng([config.wall.seed, 5])
         face_rng, self._pool_rng = chance.spawn(2)
         faults, options = Faults.taken(config.options)
-        self.face: Face = getattr(importlib.import_module(module), name)(self.clock, face_rng, options)
+        face_type: type[Face] = getattr(importlib.import_module(module), name)
+        if unknown := sorted(options.keys() - face_type.takes):
+            known = ", ".join(sorted({*face_type.takes, *(f.name for f in fields(Faults))}))
+            raise UserError(f"--fault {unknown[0]}: an emulated {config.wall.model} has {known}")
+        self.face: Face = face_type(self.clock, face_rng, options)
         self.machine = self.face.machine
         self.machine.faults = faults
         self.machine.counts = self._counts
@@ -187,7 +195,9 @@ class Appliance:
         wall = self.config.wall
         deadline = None if wall.seconds is None else self._loop.time() + wall.seconds
         try:
-            while self._reason is None:
+            while (
+                self._reason is None or not self._done
+            ):  # who is stopped at once has mined nothing, and says so
                 left = None if deadline is None else deadline - self._loop.time()
                 if left is not None and left <= 0:
                     break

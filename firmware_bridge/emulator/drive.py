@@ -2,6 +2,10 @@
 
 A driven run has one job per symbol. In the single-word handshake the next symbol may take in how long the last share
 took (``feedback``), as in the paper's dialogue; on a period nothing that the miner does can move a symbol.
+
+Clock and core voltage are no fields of a job: a programme holds one setting per symbol, from the moment at which the
+miner loads the job. A duty cycle spreads a symbol over the jobs of a step: the first of them are worked on, the others
+are so difficult that practically nothing comes back.
 """
 
 from __future__ import annotations
@@ -21,9 +25,19 @@ I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
 
-FIELDS = ("prevhash", "coinbase", "extranonce1", "version_bits", "ntime", "difficulty", "frequency")
+FIELDS = (
+    "prevhash", "coinbase", "extranonce1", "version_bits", "ntime", "difficulty", "frequency", "voltage", "duty",
+)  # fmt: skip
 """Where a symbol may go; numbers of the kernel are positions here."""
-PREVHASH, COINBASE, EXTRANONCE1, VERSION_BITS, NTIME, DIFFICULTY, FREQUENCY = range(len(FIELDS))
+PREVHASH, COINBASE, EXTRANONCE1, VERSION_BITS, NTIME, DIFFICULTY, FREQUENCY, VOLTAGE, DUTY = range(
+    len(FIELDS)
+)
+SETTINGS = {"frequency": "frequency_mhz", "voltage": "core_voltage_mv"}
+"""Fields that are settings of the device, and what a step of the programme calls them."""
+ON_A_PERIOD = (*SETTINGS, "duty")
+"""Fields that no share can move: the device takes them on a clock."""
+IDLE = 2.0**40
+"""An idle job is so many times as difficult as one that is worked on."""
 UNDRIVEN = -1
 
 LEVELS = 256
@@ -44,8 +58,9 @@ class Drive:
         field: one of ``FIELDS``.
         feedback: g of ``(1 - g) s + g r / (r + 1 s)``, where r is the response of the share that called for the job; 0
             before the first.
-        low: smallest difficulty, or clock in MHz, that a symbol stands for; None: the run's own.
-        high: the largest; None: eight times the smallest difficulty, or the model's clock.
+        low: smallest difficulty that a symbol stands for, or that of the jobs that are worked on; None: the run's own.
+        high: the largest; None: eight times the smallest.
+        slots: jobs of a step, over which ``duty`` spreads a symbol.
     """
 
     symbols: tuple[float, ...] = field(repr=False)
@@ -53,6 +68,7 @@ class Drive:
     feedback: float = 0.0
     low: float | None = None
     high: float | None = None
+    slots: int = 1
 
     def check(self, mode: str) -> None:
         """Refuse what cannot be sent.
@@ -69,8 +85,11 @@ class Drive:
             raise UserError(f"the feedback lies in [0, 1), not {self.feedback!r}")
         if self.feedback and mode != "swh":
             raise UserError("only the handshake (mode swh) can answer a response; leave the feedback at 0")
-        if self.field == "frequency" and mode == "swh":
-            raise UserError("a clock is changed on a period, not by the next share: take mode stream")
+        if self.field in ON_A_PERIOD and mode == "swh":
+            what = "a duty cycle" if self.field == "duty" else f"a {self.field}"
+            raise UserError(f"{what} is changed on a period, not by the next share: take mode stream")
+        if self.slots < 1 or (self.field == "duty" and self.slots < 2):
+            raise UserError(f"a duty cycle has 2 slots or more per step, not {self.slots}")
 
     @property
     def code(self) -> int:
@@ -78,14 +97,18 @@ class Drive:
         return FIELDS.index(self.field)
 
     def difficulties(self, floor: float, *, whole: bool) -> F64:
-        """Nominal difficulty of each level, ascending: shape (levels,); one level where the field is another.
+        """Nominal difficulty of each level, ascending: shape (levels,); one level where no job differs from another.
 
         Raises:
             UserError: if the two ends do not make a range.
         """
-        if self.field != "difficulty":
+        if self.field not in ("difficulty", "duty"):
             return np.array([floor])
         low = floor if self.low is None else self.low
+        if self.field == "duty":
+            if not floor <= low:
+                raise UserError(f"this miner works from difficulty {floor:g} on, not at {low:g}")
+            return np.array([low, low * IDLE])
         high = 8.0 * low if self.high is None else self.high
         if not floor <= low < high < math.inf:
             raise UserError(
@@ -94,6 +117,13 @@ class Drive:
         levels = low * (high / low) ** ((np.arange(LEVELS) + 0.5) / LEVELS)
         return np.round(levels) if whole else levels
 
+    def working(self) -> npt.NDArray[np.bool_]:
+        """Whether each job is worked on: the first ``round(s V)`` of the V slots of a step; shape (jobs,)."""
+        if self.field != "duty":
+            return np.ones(len(self.symbols), dtype=np.bool_)
+        slot = np.arange(len(self.symbols)) % self.slots
+        return np.asarray(slot < np.floor(np.array(self.symbols) * self.slots + 0.5))
+
     def to_json(self) -> dict[str, Any]:
         """Plain data, without the symbols themselves: the jobs of the run hold those."""
         return {
@@ -101,6 +131,7 @@ class Drive:
             "feedback": self.feedback,
             "low": self.low,
             "high": self.high,
+            "slots": self.slots,
             "jobs": len(self.symbols),
         }
 
@@ -119,9 +150,9 @@ def sent_fields(
         return f'{{"version_bits": "{version & (VERSION_SPAN - 1):08x}"}}'
     if kind == NTIME:
         return f'{{"ntime": "{ntime:08x}"}}'
-    if kind == DIFFICULTY:
+    if kind in (DIFFICULTY, DUTY):
         return f'{{"difficulty": {difficulty!r}}}'
-    return "{}"  # the clock is a setting of the device, kept among those
+    return "{}"  # clock and voltage are settings of the device, kept among those
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

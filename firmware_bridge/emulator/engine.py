@@ -17,25 +17,37 @@ from numba import njit
 
 from firmware_bridge.emulator.drive import mixed, put
 from firmware_bridge.emulator.effects import (
+    CHOOSY,
+    FIRMWARE_WAITS,
     HEAT_AT_START,
     HEAT_TAU_MS,
     INPUT,
     QUALITY,
+    QUALITY_DELAY,
+    QUALITY_STEP,
     QUEUE,
+    RATE_SWING,
+    SWING_PERIOD_S,
     TEMPERATURE,
     THERMAL,
+    WAVE,
+    WAVE_PERIOD_S,
 )
-from firmware_bridge.emulator.geometry import CELLS, S9, locate, scan_time
+from firmware_bridge.emulator.geometry import CELLS, GROUPS, S9, group_of, locate, scan_time
 from firmware_bridge.emulator.grind import grind
 from firmware_bridge.emulator.loader import (
+    BEGIN,
     DELAY,
     FIRST_WORKS,
     LOADED,
     NETWORK,
     NEVER,
     NEW_JOB,
+    PAUSE,
     POLL,
+    ROUND_TRIP,
     SAME_JOB,
+    STOP,
     TURNAROUND,
     TURNAROUND_SD,
     due,
@@ -44,6 +56,7 @@ from firmware_bridge.emulator.loader import (
     pass_time,
     step,
 )
+from firmware_bridge.emulator.rates import STEP_MS
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -58,6 +71,8 @@ DIFFICULTY_1 = float(0xFFFF) * 2.0**208
 HEAT, BACKLOG, SINCE = range(3)
 """The planted memory: its heat and backlog in ms at the moment, in ms, at which the newest job was sent."""
 
+WORD_HALF = np.uint32(1 << 31)
+"""First half of a 64-bit word, below which ``choosy`` passes a hash over."""
 UNDRAWN, SPOILED = -1, -2
 """In the place of the number of a share: it has no contents yet; its hash came out wrong."""
 
@@ -121,16 +136,49 @@ def doubled(values: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def swung(swing: float, wall_s: float) -> float:
+    """Factor on the hash rate of a job that is loaded at this wall time."""
+    return math.exp(swing * math.sin(2.0 * math.pi * (wall_s / SWING_PERIOD_S % 1.0)))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def pulse_at(pulse: F64, state: F64, work_ms: float, refill_ms: float) -> float:
+    """Factor on the hash rate at a work-time of the running pass."""
+    wall_ms = state[BEGIN] + work_ms + (state[PAUSE] if work_ms >= refill_ms else 0.0)
+    return float(pulse[int(min(wall_ms, 1e15) / STEP_MS) % pulse.size])
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def kept_quiet(
+    model: int, behaviour: F64, nonce: int, digest: U32, wall_s: float, rng: np.random.Generator
+) -> bool:
+    """Whether nobody hears of a share, because of what it is or where it was found."""
+    if behaviour[WAVE] != 0.0:
+        place = group_of(model, nonce) / GROUPS[model]
+        high = 1.0 + behaviour[WAVE] * math.cos(2.0 * math.pi * (place - wall_s / WAVE_PERIOD_S))
+        if rng.random() * (1.0 + abs(behaviour[WAVE])) >= high:
+            return True
+    return bool(behaviour[CHOOSY] > 0.0 and digest[4] < WORD_HALF and rng.random() < behaviour[CHOOSY])
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def run_engine(
     rng: np.random.Generator,
     p: F64,
     model: int,
     pace: float,
+    speeds: F64,
+    luck: F64,
+    failing: F64,
+    behaviour: F64,
+    pulse: F64,
+    bursts: F64,
     mean_ms: F64,
     floor_scaled: F64,
     first_ms: float,
     refill_ms: float,
     period_ms: float,
+    lengths_ms: F64,
     limit_ms: float,
     target: U32,
     random_bytes: U8,
@@ -148,6 +196,7 @@ def run_engine(
     wrong: F64,
     plants: F64,
     plant_constants: F64,
+    own_delays_ms: F64,
     sent_ms: F64,
     ntimes: U32,
     row_share: I64,
@@ -155,7 +204,7 @@ def run_engine(
     found_ms: F64,
     shares: I64,
     digests: U32,
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, F64, I64]:
     """Run one miner until its rows, its jobs or its time are used up.
 
     Args:
@@ -163,11 +212,19 @@ def run_engine(
         p: ``Physics.vector()``.
         model: ``geometry.S9`` or ``geometry.LV06``.
         pace: hash rate over the model's own.
+        speeds: shape (jobs,): clock while each job is loaded, over the one that ``pace`` is of; all times in works
+            (``mean_ms``, ``first_ms``, ``refill_ms``) are those at a speed of 1.
+        luck: shape (jobs,): factor on the rate at which each job gives shares, 1 where the hash is fair.
+        failing: shape (jobs,): factor on the share of each job's hashes that are wrong, 1 where nothing is planted.
+        behaviour: strengths of what is planted into the miner itself, see ``effects.behaviour``.
+        pulse: factor on the hash rate, ``rates.STEP_MS`` of wall time apart, again and again; empty where it is 1.
+        bursts: factor on the hash rate until each share; empty where it is 1.
         mean_ms: shape (levels,): mean work-time between shares at each level of difficulty.
         floor_scaled: shape (levels,): verified difficulty of the smallest share (planted quality counts from there).
         first_ms: work-time before which no work gives a share.
         refill_ms: work-time after which the works pause for ``p[REFILL]``.
         period_ms: job period of the stream mode, or <= 0 for a new job after every share.
+        lengths_ms: shape (jobs,), of the stream mode: how long after each job the next one is sent.
         limit_ms: end of the run.
         target: shape (levels, 8), words most significant first.
         random_bytes: shape (jobs, 96): prevhash, coinb1 and coinb2 of each job; receives symbols that go there.
@@ -185,6 +242,7 @@ def run_engine(
         wrong: share of the hashes that are wrong, ``telemetry_ms`` apart; empty where none are.
         plants: ms per unit of each kind, in the order of ``effects.KINDS``.
         plant_constants: constant delay of each that keeps them from being negative.
+        own_delays_ms: shape (groups,): delay of each part of the silicon, see ``geometry.group_of``; empty for none.
         sent_ms: receives when each job was sent, shape (jobs,).
         ntimes: receives the ntime of each job, shape (jobs,).
         row_share: receives the number of the share that each row reports, shape (rows,).
@@ -194,7 +252,7 @@ def run_engine(
         digests: receives their hashes, 8 words as hashed.
 
     Returns:
-        Rows, jobs and shares (contents) written.
+        Rows, jobs and shares (contents) written; when the host found a nonce wrong, in ms, and of which job it was.
     """
     poll_phase = rng.random() * p[POLL]
     coinbase = np.empty(72, dtype=np.uint8)
@@ -207,6 +265,7 @@ def run_engine(
     numbers = np.empty(capacity, dtype=np.int64)
     known = 0
     drawn_ms = first_ms
+    speed = 1.0
     draw_at0 = draw_at1 = draw_at2 = np.int64(0)
 
     n_rows = 0
@@ -223,13 +282,22 @@ def run_engine(
     loaded = -1
     pointer = 0
     last_reported = -1
+    to_pool_ms = 0.5 * p[ROUND_TRIP]
+    luck_now = 1.0
+    highest = pulse.max() if pulse.size > 0 else 1.0
+    # as many more are drawn as are dropped again
+    fastest = highest * (1.0 + abs(behaviour[WAVE]))
+    n_drawn = 0
+    n_failed = 0
+    failed_ms = np.empty(64)
+    failed_job = np.empty(64, dtype=np.int64)
     pending = np.empty(64, dtype=np.int64)
     pending_ms = np.empty(64)
     pending_found = np.empty(64)
     n_pending = 0
     last_arrival = 0.0
     pool_free = 0.0
-    next_job = period_ms if period_ms > 0 else NEVER
+    next_job = lengths_ms[0] if period_ms > 0 else NEVER
 
     while n_rows < row_share.size:
         found = NEVER
@@ -240,17 +308,24 @@ def run_engine(
                     capacity *= 2
                     times = doubled(times)
                     numbers = doubled(numbers)
+                burst = bursts[n_drawn % bursts.size] if bursts.size > 0 else 1.0
+                n_drawn += 1
                 while True:
-                    drawn_ms += rng.exponential(mean_ms[levels[loaded]])
-                    locate(model, drawn_ms, pace, rng.random(), at)
+                    drawn_ms += rng.exponential(mean_ms[levels[loaded]] / speed / luck_now / fastest / burst)
+                    # of shares drawn at the fastest rate as many stay as that of their moment has (Lewis, Shedler 1979)
+                    if pulse.size > 0 and rng.random() * highest >= pulse_at(
+                        pulse, state, drawn_ms, refill_ms / speed
+                    ):
+                        continue
+                    locate(model, drawn_ms, pace * speed, rng.random(), at)
                     if at[3] == 1 and (model != S9 or at[0] >= p[FIRST_WORKS]):
                         break
                 times[known] = drawn_ms
                 numbers[known] = UNDRAWN
                 known += 1
                 draw_at0, draw_at1, draw_at2 = at[0], at[1], at[2]
-            found = pass_time(state, times[pointer], refill_ms)
-        notify = sent_ms[received] if received < n_jobs else NEVER
+            found = pass_time(state, times[pointer], refill_ms / speed)
+        notify = sent_ms[received] + to_pool_ms if received < n_jobs else NEVER
         arrival = pending_ms[0] if n_pending > 0 else NEVER
         inner = due(state)
         now = min(min(min(found, notify), min(arrival, inner)), next_job)
@@ -264,8 +339,12 @@ def run_engine(
             what = step(state, p, rng)
             if what == NEW_JOB:
                 loaded = int(state[LOADED])
+                speed = speeds[loaded]
+                luck_now = luck[loaded]
+                if behaviour[RATE_SWING] != 0.0:
+                    luck_now *= swung(behaviour[RATE_SWING], start_s + now / 1000.0)
                 known = 0
-                drawn_ms = first_ms
+                drawn_ms = first_ms / speed
             if what in (NEW_JOB, SAME_JOB):
                 pointer = 0
         elif now == next_job:
@@ -276,11 +355,21 @@ def run_engine(
                 levels, mean_ms.size, plants[QUEUE], memory,
             )  # fmt: skip
             n_jobs += 1
-            next_job += period_ms
+            next_job += lengths_ms[n_jobs - 1]
         elif now == found:
             reading = min(int(now / telemetry_ms), wrong.size - 1)
-            if reading >= 0 and numbers[pointer] == UNDRAWN and rng.random() < wrong[reading]:
+            if (
+                reading >= 0
+                and numbers[pointer] == UNDRAWN
+                and rng.random() < wrong[reading] * failing[loaded]
+            ):
                 numbers[pointer] = SPOILED
+                if n_failed == failed_ms.size:
+                    failed_ms = doubled(failed_ms)
+                    failed_job = doubled(failed_job)
+                failed_ms[n_failed] = now
+                failed_job[n_failed] = loaded
+                n_failed += 1
             if numbers[pointer] == SPOILED:
                 pointer += 1
                 continue
@@ -302,9 +391,15 @@ def run_engine(
                 for i in range(4):
                     coinbase[32 + i] = extranonce1[loaded, i]
                 grind(
-                    model, at, int(rng.random() * CELLS[model]), coinbase, 36, prevhash, version[loaded],
-                    ntimes[loaded], nbits, target[levels[loaded]], digests[n_shares], answer,
+                    model, at, int(rng.random() * CELLS[model]), coinbase, 36, prevhash,
+                    version[loaded], ntimes[loaded], nbits, target[levels[loaded]], digests[n_shares], answer,
                 )  # fmt: skip
+                if kept_quiet(model, behaviour, answer[0], digests[n_shares], start_s + now / 1000.0, rng):
+                    numbers[pointer] = SPOILED
+                    times[pointer] = max(scan_time(model, pace * speed, at), times[pointer])
+                    drawn_ms = times[pointer]
+                    pointer += 1
+                    continue
                 numbers[pointer] = n_shares
                 shares[n_shares, SHARE_JOB] = loaded
                 shares[n_shares, SHARE_EXTRANONCE2] = at[0]
@@ -313,7 +408,7 @@ def run_engine(
                 shares[n_shares, SHARE_COUNTER] = at[1]
                 shares[n_shares, SHARE_BATCH] = at[2]
                 # the nonce may lie some counters further on; its time is that of its place in the scan
-                later = max(scan_time(model, pace, at), times[pointer])
+                later = max(scan_time(model, pace * speed, at), times[pointer])
                 times[pointer] = later
                 drawn_ms = later
                 n_shares += 1
@@ -322,6 +417,8 @@ def run_engine(
             if number != last_reported:
                 last_reported = number
                 wait = 0.0
+                if own_delays_ms.size > 0:
+                    wait += own_delays_ms[group_of(model, shares[number, SHARE_NONCE])]
                 if plants[INPUT] != 0.0:
                     wait += max(0.0, plants[INPUT] * symbols[loaded] + plant_constants[INPUT])
                 if plants[TEMPERATURE] != 0.0:
@@ -332,6 +429,9 @@ def run_engine(
                 if plants[QUALITY] != 0.0:
                     octaves = math.log2(digest_difficulty(digests[number]) / floor_scaled[levels[loaded]])
                     wait += max(0.0, plants[QUALITY] * octaves + plant_constants[QUALITY])
+                if plants[QUALITY_DELAY] != 0.0:
+                    good = digest_difficulty(digests[number]) > QUALITY_STEP * floor_scaled[levels[loaded]]
+                    wait += plant_constants[QUALITY_DELAY] + (plants[QUALITY_DELAY] if good else 0.0)
                 if plants[THERMAL] != 0.0:
                     warmth = warmed(memory[HEAT], symbols[n_jobs - 1], now - memory[SINCE])
                     wait += max(0.0, plants[THERMAL] * warmth + plant_constants[THERMAL])
@@ -341,6 +441,7 @@ def run_engine(
                 if p[DELAY] > 0:
                     arrives = (math.floor((arrives - poll_phase) / p[POLL]) + 1.0) * p[POLL] + poll_phase
                     arrives += rng.exponential(p[NETWORK])
+                arrives += to_pool_ms
                 last_arrival = max(arrives, last_arrival)
                 if n_pending == pending.size:
                     pending = doubled(pending)
@@ -350,6 +451,11 @@ def run_engine(
                 pending_ms[n_pending] = last_arrival
                 pending_found[n_pending] = now
                 n_pending += 1
+                if behaviour[FIRMWARE_WAITS] > 0.0 and rng.random() < behaviour[FIRMWARE_WAITS]:
+                    if period_ms > 0:  # until the answer is there, or a new job takes over
+                        state[BEGIN] += last_arrival + to_pool_ms - now
+                    else:
+                        state[STOP] = min(state[STOP], now)
         else:
             stamp = max(arrival, pool_free)
             row_share[n_rows] = pending[0]
@@ -377,4 +483,4 @@ def run_engine(
                 n_jobs += 1
                 if p[DELAY] > 0:
                     pool_free += 0.02
-    return n_rows, n_jobs, n_shares
+    return n_rows, n_jobs, n_shares, failed_ms[:n_failed], failed_job[:n_failed]

@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from firmware_bridge.sha256d import byteswap32
+
 S9 = 0
 LV06 = 1
 
@@ -42,6 +44,8 @@ LV06_COUNTER_MAX = (1 << 25) - 1
 
 S9_CELLS = S9_CHIPS * S9_CORES
 CELLS = (S9_CELLS, LV06_SMALL_CORES)
+GROUPS = (S9_CHIPS, LV06_CORES)
+"""Parts of the silicon that can differ from device to device: see :func:`group_of`."""
 COUNTERS = (S9_COUNTER_MAX + 1, LV06_COUNTER_MAX + 1)
 HASHES_PER_MS = (
     S9_CELLS * (S9_COUNTER_MAX + 1) / S9_WORK_MS,
@@ -124,6 +128,13 @@ def cell_version(model: int, batch: int, cell: int) -> int:
     if model == S9:
         return 0
     return int((batch * 8 + cell // LV06_CORES) & 0xFFFF)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def group_of(model: int, nonce: int) -> int:
+    """Which part of the silicon found a nonce, the number on the wire: chip of an S9, core of the LV06's one chip."""
+    word = byteswap32(np.uint32(nonce))
+    return int(word >> np.uint32(26 if model == S9 else 25))
 
 
 def decode_s9(nonce: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:

@@ -42,6 +42,7 @@ class LbBoxFace:
 
     restart_s = 30.0
     aside: frozenset[str] = frozenset()
+    takes = frozenset({"cipher", LOGIN_500, "password", "token_uses"})
 
     def __init__(self, clock: Clock, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         self.machine = Machine("lb-box", GHS_PER_MHZ, clock, rng)

@@ -79,6 +79,9 @@ class Lv06Face:
 
     restart_s = 45.0
     aside: frozenset[str] = frozenset()
+    takes = frozenset(
+        {"firmware", "ignores_voltage", "stuck_regulator", "silent_restart", "ignores_restart", "overheat"}
+    )
 
     def __init__(self, clock: Clock, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         self._clock = clock

@@ -27,6 +27,7 @@ PARAMETERS = (
     "first_works", "stop_at_once", "stop_spread_ms", "pickup_ms", "busy_ms", "busy_sd_ms", "late_ms", "late_sd_ms",
     "stale_stop_ms", "stale_start_ms",
     "stale_halt_ms", "reload_at_once", "poll_ms", "network_ms", "turnaround_ms", "turnaround_sd_ms",
+    "round_trip_ms",
 )  # fmt: skip
 """Order in which :meth:`Physics.vector` hands the values to the engine."""
 
@@ -66,6 +67,8 @@ class Physics:
         network_ms: mean of an exponential delay between host and pool; not measured apart from the poll.
         turnaround_ms: from a share to the next notify in the recording's pool (swh). Measured: 0.88 ms.
         turnaround_sd_ms: its standard deviation.
+        round_trip_ms: to a pool that is far away and back, in virtual time, whatever ``delay`` says; the recording's
+            pool stood beside the miner.
         clock_tick_ns: resolution of the stamps. Recording: 238 ns, a double near 1.77e9 s.
         temperature_c: mean chip temperature; 75 °C is what ``hardware.md`` §3.3 shows.
         temperature_sd_c: standard deviation of its slow wander; assumed, no recording carries it.
@@ -100,6 +103,7 @@ class Physics:
     network_ms: float = 0.1
     turnaround_ms: float = 0.88
     turnaround_sd_ms: float = 0.13
+    round_trip_ms: float = 0.0
     clock_tick_ns: int = 238
     temperature_c: float = 75.0
     temperature_sd_c: float = 1.5

@@ -177,6 +177,6 @@ def truth(model: str, steps: Sequence[Step]) -> dict[str, Any]:
     heat = {k: v for k, v in asdict(facts).items() if k != "electrical"}
     return {
         "program": [asdict(step) for step in resolved(model, steps)],
-        "thermal": heat,
+        "body": heat,  # not "thermal": that is a switch of the physics, which the same record holds
         "electrical": facts.electrical.to_json(),
     }

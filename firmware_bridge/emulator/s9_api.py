@@ -68,6 +68,7 @@ class S9Face:
 
     restart_s = 45.0
     aside = frozenset({"http"})
+    takes = frozenset({"defects", "writable", "fan_slots", "password", "first_rate_s"})
 
     def __init__(self, clock: Clock, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         self.machine = Machine("s9", GHS_PER_MHZ, clock, rng)

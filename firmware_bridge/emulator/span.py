@@ -148,7 +148,11 @@ def hash_span(
             batch = within // UNITS_PER_BATCH
             first_counter = (within - batch * UNITS_PER_BATCH) * counters
             cells = LV06_CORES if lane < 6 else LV06_SMALL_CORES // 2 - 3 * LV06_CORES
-        if extranonce2 != rooted:
+        # attempts of this unit: nonce number (i + shift) / fraction, the shift varying from unit to unit
+        share = float(cells) * counters * fraction
+        phase = lane / lanes
+        attempts = int((unit + 1) * share + phase) - int(unit * share + phase)
+        if attempts > 0 and extranonce2 != rooted:  # most units of a small fraction have none
             rooted = extranonce2
             for i in range(extranonce2_size):
                 shift = 8 * i
@@ -156,13 +160,10 @@ def hash_span(
             merkle_root_words(coinbase, coinbase.size, branches, branches.size // 32, root, block, pair)
             tail[0] = root[7]
         roll = 0
-        if model != S9:
-            roll = _deposit((batch * SMALL_CORES + lane) & 0xFFFF, version_mask)
-        header_state(np.uint32(version | np.uint32(roll)), prevhash, root, midstate, block)
-        # attempts of this unit: nonce number (i + shift) / fraction, the shift varying from unit to unit
-        share = float(cells) * counters * fraction
-        phase = lane / lanes
-        attempts = int((unit + 1) * share + phase) - int(unit * share + phase)
+        if attempts > 0:
+            if model != S9:
+                roll = _deposit((batch * SMALL_CORES + lane) & 0xFFFF, version_mask)
+            header_state(np.uint32(version | np.uint32(roll)), prevhash, root, midstate, block)
         shift_by = ((unit * lanes + lane) * 0.6180339887498949) % 1.0
         total = cells * counters
         while position[2] < attempts and spent < budget and found < hits.shape[0]:

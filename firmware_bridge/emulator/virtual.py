@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,12 @@ class VirtualConfig:
             ``seconds``.
         drive: symbols that the jobs carry; the run ends with them, in the place of ``shares`` and ``seconds``. With a
             programme: one symbol per step.
+        variation_ms: planted difference between devices: standard deviation of the delays of its chips (S9) or cores
+            (LV06); 0 makes all devices alike.
+        device: which device it is; with ``variation_ms`` its delays are those of this number in every run.
+        winning_jobs: planted leak, see :func:`~firmware_bridge.emulator.effects.luck_of`; 0 is a fair hash.
+        job_lengths_s: stream mode: time from each job to the next, in the place of ``job_period_s``; the run ends with
+            them, or before.
     """
 
     model: str = "s9"
@@ -67,6 +74,23 @@ class VirtualConfig:
     start_wall_ns: int = 1_700_000_000_000_000_000
     program: tuple[Step, ...] = ()
     drive: Drive | None = None
+    variation_ms: float = 0.0
+    device: int = 0
+    winning_jobs: float = 0.0
+    job_lengths_s: tuple[float, ...] = ()
+
+    def planted(self) -> dict[str, float]:
+        """Everything planted, for the record of the run."""
+        more = {"variation": self.own_variation_ms(), effects.WINNING_JOBS: self.winning_jobs}
+        return {**self.plants, **{kind: strength for kind, strength in more.items() if strength}}
+
+    def own_variation_ms(self) -> float:
+        """Planted difference between devices, wherever it was given."""
+        return self.variation_ms or self.plants.get("variation", 0.0)
+
+    def luck(self) -> float:
+        """Strength of ``winning_jobs``, wherever it was given."""
+        return self.winning_jobs or self.plants.get(effects.WINNING_JOBS, 0.0)
 
     def resolved_physics(self) -> Physics:
         """The physics in force."""
@@ -74,12 +98,16 @@ class VirtualConfig:
 
     def floor(self) -> float:
         """Smallest nominal difficulty that the miner submits."""
-        return max(get_model(self.model).floor, self.difficulty)
+        own = get_model(self.model).floor * math.exp(-self.plants.get("below", 0.0))
+        return max(own, self.difficulty)
 
     def pace(self) -> float:
         """Hash rate over the model's own."""
+        from firmware_bridge.emulator.variation import own_pace
+
         rate = self.resolved_physics().hash_rate_ths
-        return 1.0 if rate is None else rate / get_model(self.model).capacity_ths
+        pace = 1.0 if rate is None else rate / get_model(self.model).capacity_ths
+        return pace * own_pace(self.device, self.plants.get("devices", 0.0))
 
     def version_mask(self) -> int:
         """Version bits that the pool lets the miner roll."""
@@ -99,6 +127,17 @@ class VirtualConfig:
         """
         get_model(self.model)
         effects.checked_plants(self.plants)
+        if not 0 <= self.variation_ms < float("inf"):
+            raise UserError(
+                f"the variation between devices is a number of ms >= 0, not {self.variation_ms!r}"
+            )
+        effects.checked_luck(self.winning_jobs)
+        if self.job_lengths_s and (self.mode != "stream" or self.drive is not None):
+            raise UserError("jobs have lengths of their own in the mode stream alone, and without symbols")
+        if any(not 0 < length < float("inf") for length in self.job_lengths_s):
+            raise UserError("the length of a job is above 0 s")
+        if self.device < 0:
+            raise UserError(f"a device is a number >= 0, not {self.device!r}")
         if self.mode not in ("swh", "stream"):
             raise UserError(f"mode is swh or stream, not {self.mode!r}")
         if self.drive is not None:
@@ -127,21 +166,27 @@ class VirtualConfig:
             )
 
     def _check_drive(self, drive: Drive) -> None:
+        from firmware_bridge.emulator.drive import SETTINGS
+
         drive.check(self.mode)
         if self.shares is not None or self.seconds is not None:
             raise UserError("the symbols of a run say how long it lasts: leave --shares and --seconds out")
-        if bool(self.program) != (drive.field == "frequency"):
+        setting = SETTINGS.get(drive.field)
+        if bool(self.program) != (setting is not None):
             raise UserError(
-                "symbols in the clock need a programme with one step per symbol, others need none"
+                "symbols in the clock or the voltage need a programme with one step per symbol, others need none"
             )
-        if self.program and len(self.program) != len(drive.symbols):
+        if setting is None:
+            return
+        if len(self.program) != len(drive.symbols):
             raise UserError(
                 f"{len(drive.symbols)} symbols for the {len(self.program)} steps of the programme"
             )
-        if self.program and any(self.plants.get(kind) for kind in ("input", "thermal", "queue")):
+        if any(getattr(step, setting) is None for step in self.program):
+            raise UserError(f"each step of the programme says its {setting}: that is what carries a symbol")
+        if any(abs(step.seconds - self.job_period_s) > 1e-9 for step in self.program):
             raise UserError(
-                "with symbols in the clock the memory is the heat of the device itself: plant temperature, not "
-                "input, thermal or queue"
+                f"a step holds its symbol for the job period of {self.job_period_s:g} s, no longer and no shorter"
             )
 
     def _check_program(self) -> None:
@@ -200,14 +245,15 @@ def _simulate_program(config: VirtualConfig) -> VirtualTrace:
     wander_c = physics.temperatures(wander_rng, readings) - physics.temperature_c
     model = get_model(config.model)
     target = target_from_difficulty(config.floor() * config.scale)
-    parts, start_s = [], 0.0
     whole = courses(config.model, config.program, period_s, wander_c, sensor_rng)
     reach_c = max(float(np.abs(course.temperature_c - physics.temperature_c).max()) for course in whole)
+    if config.drive is not None:
+        return _simulate_settings(config, model, target, whole, reach_c)
+    parts, start_s = [], 0.0
     for number, course in enumerate(whole):
         part = replace(
             config,
             program=(),
-            drive=None,
             seconds=course.step.seconds,
             seed=[config.seed, number],  # type: ignore[arg-type] # one stream of chance per step
             physics=replace(physics, hash_rate_ths=course_rate_ths(config, course)),
@@ -215,13 +261,26 @@ def _simulate_program(config: VirtualConfig) -> VirtualTrace:
         )
         mean_ms = (1 << 256) / (target + 1) / config.scale / (model.capacity_ths * part.pace() * 1e9)
         rows = int(course.step.seconds * 1e3 / mean_ms * 1.1) + 100
-        while (trace := _simulate_rows(part, model, mean_ms, rows, course, reach_c)).n >= rows:
+        while (trace := _simulate_rows(part, model, mean_ms, rows, (course,), reach_c)).n >= rows:
             rows *= 2
-        if config.drive is not None:  # every job of a step carries the symbol of that step
-            trace = replace(trace, symbol=np.full(trace.symbol.size, config.drive.symbols[number]))
         parts.append(trace)
         start_s += course.step.seconds
     return virtual_trace.joined(replace(config, physics=physics), parts)
+
+
+def _simulate_settings(
+    config: VirtualConfig, model: Model, target: int, whole: Sequence[Course], reach_c: float
+) -> VirtualTrace:
+    """One run of the engine, in which each job has the clock of its step: shares under way outlive its change."""
+    from firmware_bridge.emulator.thermal import FACTS
+
+    nominal_mhz = FACTS[config.model].frequency_mhz
+    speeds = np.array([(course.step.frequency_mhz or 0.0) / nominal_mhz for course in whole])
+    mean_ms = (1 << 256) / (target + 1) / config.scale / (model.capacity_ths * config.pace() * 1e9)
+    rows = int(float(speeds.sum()) * config.job_period_s * 1e3 / mean_ms * 1.1) + 100
+    while (trace := _simulate_rows(config, model, mean_ms, rows, whole, reach_c, speeds)).n >= rows:
+        rows *= 2
+    return trace
 
 
 def course_rate_ths(config: VirtualConfig, course: Course) -> float:
@@ -238,17 +297,18 @@ def _simulate_rows(
     model: Model,
     mean_ms: float,
     rows: int,
-    course: Course | None = None,
+    courses: Sequence[Course] = (),
     reach_c: float = 0.0,
+    speeds: np.ndarray[Any, np.dtype[np.float64]] | None = None,
 ) -> VirtualTrace:
-    from firmware_bridge.emulator import geometry, virtual_trace
+    from firmware_bridge.emulator import geometry, rates, variation, virtual_trace
     from firmware_bridge.emulator.drive import UNDRIVEN
     from firmware_bridge.emulator.engine import run_engine
     from firmware_bridge.sha256d import target_words
 
     physics = config.resolved_physics()
     pace = config.pace()
-    engine_rng, job_rng, thermal_rng = np.random.default_rng(config.seed).spawn(3)
+    engine_rng, job_rng, thermal_rng, rate_rng = np.random.default_rng(config.seed).spawn(4)
     period_ms = config.job_period_s * 1e3 if config.mode == "stream" else 0.0
     limit_ms = float("inf") if config.seconds is None else config.seconds * 1e3
     drive = config.drive
@@ -263,44 +323,59 @@ def _simulate_rows(
         jobs = len(drive.symbols)
         longest_ms = jobs * period_ms if period_ms > 0 else longest_ms
         limit_ms = longest_ms if period_ms > 0 else limit_ms
+    if config.job_lengths_s:
+        jobs = len(config.job_lengths_s)
+    lengths_ms = np.array(config.job_lengths_s) * 1e3 if config.job_lengths_s else np.full(jobs, period_ms)
     job_bytes = job_rng.integers(0, 256, size=(jobs, 96), dtype=np.uint8)
     symbols = virtual_trace.symbols_of(job_bytes) if drive is None else np.array(drive.symbols)
     extranonce1 = np.tile(np.frombuffer(virtual_trace.EXTRANONCE1, dtype=np.uint8), (jobs, 1))
     versions = np.full(jobs, virtual_trace.VERSION, dtype=np.uint32)
-    levels = np.zeros(jobs, dtype=np.int64)
+    levels = np.zeros(jobs, dtype=np.int64) if drive is None else (~drive.working()).astype(np.int64)
     period_s = physics.telemetry_period_s
-    wrong = np.empty(0) if course is None else course.wrong
-    if course is None:
+    wrong = np.concatenate([np.empty(0), *(course.wrong for course in courses)])
+    if not courses:
         temperatures = sensed = physics.temperatures(thermal_rng, int(longest_ms / 1e3 / period_s) + 2)
     else:
-        temperatures, sensed = course.temperature_c, course.sensed_c
+        temperatures = np.concatenate([course.temperature_c for course in courses])
+        sensed = np.concatenate([course.sensed_c for course in courses])
     sent_ms = np.empty(jobs)
     ntimes = np.empty(jobs, dtype=np.uint32)
     row_share = np.empty(rows, dtype=np.int64)
     row_ms, found_ms = np.empty(rows), np.empty(rows)
     constants = effects.constants_ms(config.plants, physics.temperature_sd_c)
-    if course is not None:  # a programme goes further than the wander that the constant is made for
+    if courses:  # a programme goes further than the wander that the constant is made for
         constants[effects.TEMPERATURE] = abs(config.plants.get("temperature", 0.0)) * reach_c
+    own_delays_ms = variation.own_delays_ms(model.code, config.device, config.own_variation_ms())
     longest_delay_ms = effects.longest_ms(config.plants, constants, period_ms or mean_ms)
+    longest_delay_ms += float(own_delays_ms.max(initial=0.0))
     under_way = 1000 + int(3 * longest_delay_ms / mean_ms)
     shares = np.empty((rows + under_way, 6), dtype=np.int64)
     digests = np.empty((rows + under_way, 8), dtype=np.uint32)
+    pulse = rates.pulse_course(config.plants.get("pulse", 0.0))
+    bursts = rates.burst_course(config.plants.get("bursts", 0.0), rows + under_way, rate_rng)
     vector = physics.vector()
     if not physics.dead_time:
         vector[PARAMETERS.index("first_works")] = 0.0
     work_ms = geometry.S9_WORK_MS / pace
     slowed = physics.dead_time
     tick = physics.tick_ns()
-    n_rows, n_jobs, n_shares = run_engine(
+    n_rows, n_jobs, n_shares, failed_ms, failed_job = run_engine(
         engine_rng,
         vector,
         model.code,
         pace,
+        np.ones(jobs) if speeds is None else speeds,
+        effects.luck_of(symbols, config.luck()),
+        effects.luck_of(symbols, config.plants.get("failing_jobs", 0.0)),
+        effects.behaviour(config.plants),
+        pulse,
+        bursts,
         mean_ms * floors / floors[-1],
         floors * config.scale,
         physics.first_works * work_ms if slowed else 0.0,
         physics.refill_works * work_ms if slowed else float("inf"),
         period_ms,
+        lengths_ms,
         limit_ms,
         np.array([target_words(target_from_difficulty(floor * config.scale)) for floor in floors]),
         job_bytes,
@@ -318,6 +393,7 @@ def _simulate_rows(
         wrong,
         effects.strengths(config.plants),
         constants,
+        own_delays_ms,
         sent_ms,
         ntimes,
         row_share,
@@ -330,7 +406,7 @@ def _simulate_rows(
     def stamps(ms: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
         return np.asarray(np.floor(ms * (1e6 / tick)).astype(np.int64) * tick)
 
-    if n_rows and drive is None:
+    if n_rows and drive is None and not config.job_lengths_s:
         n_jobs = min(n_jobs, int(np.searchsorted(sent_ms[:n_jobs], row_ms[n_rows - 1], side="right")) + 1)
     return virtual_trace.VirtualTrace(
         config=replace(config, physics=physics),
@@ -347,15 +423,17 @@ def _simulate_rows(
         row_found_ms=found_ms[:n_rows],
         share=shares[:n_shares],
         digest=digests[:n_shares],
+        failed_ns=stamps(failed_ms),
+        failed_job=failed_job,
         temperature_c=sensed,
         tick_ns=tick,
-        courses=() if course is None else (course,),
+        courses=tuple(courses),
     )
 
 
 def settings_of(config: VirtualConfig) -> dict[str, Any]:
     """What the record of a run keeps as its configuration."""
-    apart = ("physics", "plants", "start_wall_ns", "program", "drive")
+    apart = ("physics", "plants", "start_wall_ns", "program", "drive", "job_lengths_s")
     settings = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in apart}
     return settings if config.drive is None else {**settings, "drive": config.drive.to_json()}
 
@@ -389,7 +467,7 @@ def run_virtual(
             started_monotonic_ns=0,
             config=settings,
             seeds={"emulator": config.seed},
-            plants=dict(config.plants),
+            plants=config.planted(),
             physics=physics.to_json() | (truth(config.model, config.program) if config.program else {}),
             clock_tick_ns=trace.tick_ns,
             clock_source="virtual",

@@ -52,6 +52,8 @@ class VirtualTrace:
         row_found_ms: float64[rows], when the chip found it.
         share: int64[shares, 6], columns as named in :mod:`engine`.
         digest: uint32[shares, 8], hashes.
+        failed_ns: int64[errors], when the host found that a nonce of a chip is wrong, since the start of the run.
+        failed_job: int64[errors], index of the job that it belongs to.
         temperature_c: float64[readings], ``physics.telemetry_period_s`` apart.
         tick_ns: resolution of the stamps.
         courses: what the body did in each step of a programme; none where there is no programme.
@@ -71,6 +73,8 @@ class VirtualTrace:
     row_found_ms: F64
     share: I64
     digest: npt.NDArray[np.uint32]
+    failed_ns: I64
+    failed_job: I64
     temperature_c: F64
     tick_ns: int
     courses: tuple[Course, ...] = ()
@@ -151,8 +155,9 @@ class VirtualTrace:
 
     def to_run_data(self) -> RunData:
         """The run as every analysis takes it."""
-        from firmware_bridge.timing.run_data import MinerInfo, build_run_data
+        from firmware_bridge.timing.run_data import JobTimes, MinerInfo, build_run_data
 
+        numbers = np.arange(1, self.job_sent_ns.size + 1)
         return build_run_data(
             run_id=f"virtual-{self.config.seed}",
             kind="virtual",
@@ -181,9 +186,12 @@ class VirtualTrace:
             },
             clock_tick_ns=self.tick_ns,
             jitter_floor={},
-            plants=self.config.plants,
+            plants=self.config.planted(),
             physics=self.config.resolved_physics().to_json(),
             jobs_sent=int(self.job_sent_ns.size),
+            jobs=JobTimes.from_sent(
+                numbers, np.ones_like(numbers), self.job_sent_ns.astype(np.float64), self.job_difficulty
+            ),
         )
 
     def job_rows(self, start: int, stop: int) -> list[tuple[Any, ...]]:
@@ -308,6 +316,8 @@ class VirtualTrace:
         from firmware_bridge.trace.schema import TelemetryRow
 
         rows: list[tuple[Any, ...]] = []
+        readings = sum(course.sensed_c.size for course in self.courses)
+        errors = np.searchsorted(self.failed_ns, np.arange(readings) * period_ns).tolist()
         for course in self.courses:
             mhz = course.step.frequency_mhz or 0.0
             rate = nominal_ghs * mhz / FACTS[self.model.name].frequency_mhz
@@ -325,6 +335,7 @@ class VirtualTrace:
                         fan_rpm=float(course.fan_rpm[i]),
                         fan_percent=float(course.fan_percent[i]),
                         hash_rate_ghs=rate * (1.0 - float(course.wrong[i])),
+                        hardware_errors=errors[len(rows)],
                     )
                 )
         return rows
@@ -336,10 +347,12 @@ class VirtualTrace:
         start_ns = self.config.start_wall_ns
         for number, course in enumerate(self.courses, 1):
             step = course.step
+            if self.config.drive is not None:  # with the job that carries the same symbol
+                start_ns = self.config.start_wall_ns + int(self.job_sent_ns[number - 1])
             for name in ("frequency_mhz", "core_voltage_mv", "fan_percent"):
                 value, previous = getattr(step, name), before.get(name)
                 if value is not None and value != previous:
-                    texts = (None if previous is None else f"{previous:g}", f"{value:g}")
+                    texts = (None if previous is None else f"{previous:.10g}", f"{value:.10g}")
                     found.append(
                         {
                             "wall_ns": start_ns,
@@ -369,6 +382,8 @@ def joined(config: VirtualConfig, parts: Sequence[VirtualTrace]) -> VirtualTrace
             "row_ns": part.row_ns + start_ns,
             "row_found_ms": part.row_found_ms + start_ns / 1e6,
             "share": share,
+            "failed_ns": part.failed_ns + start_ns,
+            "failed_job": part.failed_job + jobs,
         }
         for name, pieces in tables.items():
             pieces.append(shifted.get(name, getattr(part, name)))
@@ -386,7 +401,8 @@ def joined(config: VirtualConfig, parts: Sequence[VirtualTrace]) -> VirtualTrace
 
 _JOINED = (
     "job_bytes", "job_ntime", "job_extranonce1", "job_version", "job_difficulty", "job_sent_ns", "symbol",
-    "row_share", "row_ns", "row_found_ms", "share", "digest", "temperature_c",
+    "row_share", "row_ns", "row_found_ms", "share", "digest", "failed_ns", "failed_job",
+    "temperature_c",
 )  # fmt: skip
 
 

@@ -23,7 +23,8 @@ from firmware_bridge.emulator.model import Model, get_model
 from firmware_bridge.emulator.physics import PARAMETERS, Physics
 from firmware_bridge.emulator.span import Hasher, Hit, PreparedJob
 from firmware_bridge.emulator.wall_config import WallConfig, WallSummary
-from firmware_bridge.headers import Job, Share, prevhash_symbol
+from firmware_bridge.errors import UserError
+from firmware_bridge.headers import Job, Share
 from firmware_bridge.stratum.client import StratumClient
 
 TIMER_MS = 1.5
@@ -47,6 +48,11 @@ class WallMiner:
         self.config = config
         self.model: Model = get_model(config.model)
         self._scale = self.model.default_scale if config.scale is None else config.scale
+        if config.winning_jobs and self._scale * (1.0 + abs(config.winning_jobs)) > 1.0:
+            raise UserError(
+                f"{effects.WINNING_JOBS} has more nonces of a lucky job tried, and at a difficulty scale of "
+                f"{self._scale:g} there are no more: take a smaller one, for example --scale 2^-20"
+            )
         self.physics = Physics.of(config.model) if config.physics is None else config.physics
         self.client = StratumClient(
             self.model.client,
@@ -204,8 +210,8 @@ class WallMiner:
         """Compile the kernels and measure this CPU before the pool sees the miner."""
         job = Job("0", "00" * 32, "00" * 60, "00" * 60, (), "20000000", "1d00ffff", "00000000", "00000000")
         prepared = PreparedJob.of(job, 1e9)
-        self._hasher(prepared, 0.0).run(1e9, 1000)
-        hasher = self._hasher(prepared, 0.0)
+        self._hasher(prepared, 0.0, 1.0).run(1e9, 1000)
+        hasher = self._hasher(prepared, 0.0, 1.0)
         begin = time.perf_counter()
         while time.perf_counter() - begin < 0.1:
             hasher.run(math.inf, BUDGET if not self.model.lbry else BUDGET // 50)
@@ -230,12 +236,19 @@ class WallMiner:
                 f"{self._wanted() / 1e6:.1f} MH/s: it will stall; {self._remedy(rate)}"
             )
 
-    def _hasher(self, prepared: PreparedJob, first_ms: float) -> Hashing:
-        """What hashes a job: the chips' own scan order, or LBRY's hash at the miner's rate."""
+    def _hasher(self, prepared: PreparedJob, first_ms: float, luck: float) -> Hashing:
+        """What hashes a job: the chips' own scan order, or LBRY's hash at the miner's rate.
+
+        A lucky job has more of its nonces tried in the same time.
+        """
+        fraction = self._scale * luck
         if self.model.lbry:
-            rate = self.model.capacity_ths * 1e9 * self._pace * self._scale
+            rate = self.model.capacity_ths * 1e9 * self._pace * fraction
             return LbryHasher(rate, prepared, self.model.floor)
-        return Hasher(self.model.code, self._pace, self._scale, prepared, first_ms)
+        return Hasher(self.model.code, self._pace, fraction, prepared, first_ms)
+
+    def _luck(self, job: Job) -> float:
+        return float(effects.luck_of(np.array(self.config.carrier.read(job)), self.config.winning_jobs))
 
     # ---- the miner's states ----
 
@@ -262,7 +275,7 @@ class WallMiner:
         now = self._now()
         if self._first_job_ms is None:
             self._first_job_ms = now
-        self._memory.sent(prevhash_symbol(job.prevhash), now)
+        self._memory.sent(self.config.carrier.read(job), now)
         loader.notified(self._state, now, number, self._p, self._rng)
         self._drive()
 
@@ -292,7 +305,7 @@ class WallMiner:
         first_ms = self._p[PARAMETERS.index("first_works")] * work_ms if slow else 0.0
         self._pass = Pass(
             job=job,
-            hasher=self._hasher(self._jobs[job], float(first_ms)),
+            hasher=self._hasher(self._jobs[job], float(first_ms), self._luck(self._jobs[job].job)),
             begin_ms=begin,
             pause_ms=float(state[loader.PAUSE]) if slow else 0.0,
             refill_ms=self.physics.refill_works * work_ms if slow else math.inf,
@@ -356,19 +369,17 @@ class WallMiner:
     def _planted(self, job: Job, hit: Hit, found_ms: float) -> float:
         reading = min(int(found_ms / self.physics.telemetry_period_s / 1e3), READINGS - 1)
         floor = max(self.model.floor, job.difficulty)
-        causes = (
-            prevhash_symbol(job.prevhash),
-            float(self._temperature[reading]),
-            math.log2(hit.difficulty / floor),
-            self._memory.heat(found_ms),
-        )
-        linear = slice(effects.QUEUE)  # the queue's delay is what is left in it
+        causes = {
+            effects.INPUT: self.config.carrier.read(job),
+            effects.TEMPERATURE: float(self._temperature[reading]),
+            effects.QUALITY: math.log2(hit.difficulty / floor),
+            effects.THERMAL: self._memory.heat(found_ms),
+            effects.QUALITY_DELAY: float(hit.difficulty > effects.QUALITY_STEP * floor),
+        }
         return self._memory.backlog_ms(found_ms) + sum(
-            max(0.0, float(strength) * cause + float(constant))
-            for strength, cause, constant in zip(
-                self._plants[linear], causes, self._constants[linear], strict=True
-            )
-            if strength
+            max(0.0, float(self._plants[kind]) * cause + float(self._constants[kind]))
+            for kind, cause in causes.items()  # the queue's delay is what is left in it
+            if self._plants[kind]
         )
 
     def _depart(self, when_ms: float, share: Share, prepared: PreparedJob) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from firmware_bridge.emulator import effects
+from firmware_bridge.emulator.carrier import Carrier
 from firmware_bridge.emulator.model import get_model
 from firmware_bridge.emulator.physics import Physics
 from firmware_bridge.errors import UserError
@@ -35,6 +36,8 @@ class WallConfig:
         user: worker name; None means that of the model.
         password: its password.
         local_address: of this host to connect from, or None for what the system takes.
+        carrier: where planted effects read the symbol of a job.
+        winning_jobs: planted leak, see :func:`~firmware_bridge.emulator.effects.luck_of`; 0 is a fair hash.
     """
 
     model: str
@@ -49,6 +52,8 @@ class WallConfig:
     user: str | None = None
     password: str = "x"
     local_address: str | None = None
+    carrier: Carrier = field(default_factory=Carrier)
+    winning_jobs: float = 0.0
 
     def check(self) -> None:
         """Refuse what cannot be emulated.
@@ -57,7 +62,8 @@ class WallConfig:
             UserError: naming the field and what it may be.
         """
         get_model(self.model)
-        effects.checked_plants(self.plants)
+        effects.checked_delays(self.plants)
+        effects.checked_luck(self.winning_jobs)
         if self.scale is not None and not 0 < self.scale <= 1:
             raise UserError(f"a difficulty scale is above 0 and at most 1, not {self.scale!r}")
         for name in ("shares", "seconds"):

@@ -96,7 +96,8 @@ class WorkMiner:
         host: of the pool.
         port: of the pool.
         t_hash_s: mean time that a share takes.
-        waits: whether it stops hashing after each share until the answer is there.
+        waits: the part of its shares after which it stops hashing until the answer is there: 1 (True) after each, 0
+            (False) after none.
         uses_up: whether a share uses its job up, so that it also waits for the next job.
         constant: whether each share takes exactly the mean; exponential otherwise.
         load_s: what taking up a job costs.
@@ -112,7 +113,7 @@ class WorkMiner:
         port: int,
         *,
         t_hash_s: float,
-        waits: bool,
+        waits: float,
         rng: np.random.Generator,
         uses_up: bool = True,
         constant: bool = False,
@@ -208,8 +209,10 @@ class WorkMiner:
             if share is None or not self.client.submit(share):
                 continue
             ledger.hashes_ns.append(hashed)
-            if self._waits:
+            if self._waits >= 1 or (self._waits > 0 and self._rng.random() < self._waits):
                 await self._await_answer(prepared, answered)
+            elif self._waits > 0:
+                ledger.waits_ns.append(0)
 
     async def _pass(self, seconds: float, *, hashing: bool = False) -> int:
         """Let a time pass; the ns of it, without those by which the timer rang late."""

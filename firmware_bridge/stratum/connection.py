@@ -39,6 +39,7 @@ class Connection:
         self._sent = now
         self._line_since: float | None = None
         self._job_due = 0.0
+        self._was_due: float | None = None  # while a job is sent because its time has come
         self._timer: asyncio.TimerHandle | None = None
         self._dropping: str | None = None
 
@@ -161,10 +162,13 @@ class Connection:
         if self._loop.time() < self._job_due - 1e-3:
             self._timer = self._loop.call_at(self._job_due, self._job_time)
             return
+        self._was_due = self._job_due
         try:
             self.session.dispatch()
         except TraceError as error:
             self._bridge.fail(error)
+        finally:
+            self._was_due = None
 
     # ---- Host ------------------------------------------------------------------------------------
 
@@ -195,7 +199,10 @@ class Connection:
             sent_wall_ns=prepared.sent_wall_ns,
             sent_monotonic_ns=prepared.sent_monotonic_ns,
         )
-        self._job_due = self._loop.time() + self.session.policy.deadline_s()
+        now, period_s = self._loop.time(), self.session.policy.deadline_s()
+        # a job that went out late, perhaps because shares were being judged, does not delay those after it
+        begin = now if self._was_due is None else self._was_due
+        self._job_due = begin + period_s if begin + period_s > now else now + period_s
         if self._timer is not None and self._job_due < self._timer.when():
             self._timer.cancel()
             self._timer = None

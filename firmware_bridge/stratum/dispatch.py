@@ -7,13 +7,15 @@ extranonce2: it is not among the fields that can carry a symbol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from firmware_bridge.errors import UserError
 from firmware_bridge.stratum.config import BridgeConfig
+from firmware_bridge.trace.schema import ShareRow
 
+_VALID, _MONOTONIC = ShareRow._fields.index("valid"), ShareRow._fields.index("monotonic_ns")
 COINBASE_SYMBOL_LIMIT = 64
 """Bytes of a symbol in the coinbase: with the height and the extranonces the script stays within its 100 bytes."""
 
@@ -24,30 +26,35 @@ class JobSymbol:
 
     Attributes:
         value: the symbol as a number, for the trace.
+        prevhash: hex, up to 32 bytes with which the job's prevhash begins; the rest stays random.
         extranonce1: hex, 1 to 16 bytes; sent with ``mining.set_extranonce`` to a client that subscribed to it.
         coinbase: up to 64 bytes put into the coinbase script.
         version_bits: bits set in the job's version, outside the mask that the miner rolls.
         ntime: time field of the job, seconds since the epoch.
         difficulty: nominal share difficulty of this job.
+        heard_ns: response that the symbol took in, for the trace only; None where it takes in none.
     """
 
     value: float | None = None
+    prevhash: str | None = None
     extranonce1: str | None = None
     coinbase: bytes | None = None
     version_bits: int | None = None
     ntime: int | None = None
     difficulty: float | None = None
+    heard_ns: int | None = None
 
     def __post_init__(self) -> None:
-        if self.extranonce1 is not None:
+        for name, longest in (("prevhash", 32), ("extranonce1", 16)):
+            digits = getattr(self, name)
+            if digits is None:
+                continue
             try:
-                size = len(bytes.fromhex(self.extranonce1))
+                size = len(bytes.fromhex(digits))
             except ValueError:
                 size = 0
-            if not 1 <= size <= 16 or len(self.extranonce1) != 2 * size:
-                raise UserError(
-                    f"a symbol's extranonce1 is the hex of 1 to 16 bytes, not {self.extranonce1!r}"
-                )
+            if not 1 <= size <= longest or len(digits) != 2 * size:
+                raise UserError(f"a symbol's {name} is the hex of 1 to {longest} bytes, not {digits!r}")
         if self.coinbase is not None and not 0 < len(self.coinbase) <= COINBASE_SYMBOL_LIMIT:
             raise UserError(
                 f"a symbol puts 1 to {COINBASE_SYMBOL_LIMIT} bytes into the coinbase, not {len(self.coinbase)}"
@@ -60,8 +67,13 @@ class JobSymbol:
             raise UserError(f"a symbol's difficulty is a positive finite number, not {self.difficulty!r}")
 
     def fields(self) -> dict[str, str | float]:
-        """The job fields that carry the symbol, as they are sent: hex for everything but the difficulty."""
+        """The job fields that carry the symbol, as they are sent: hex for everything but the difficulty.
+
+        With them goes ``heard_ns``, which is not sent: a trace from which the feedback can be undone needs it.
+        """
         sent: dict[str, str | float] = {}
+        if self.prevhash is not None:
+            sent["prevhash"] = self.prevhash
         if self.extranonce1 is not None:
             sent["extranonce1"] = self.extranonce1
         if self.coinbase is not None:
@@ -72,6 +84,8 @@ class JobSymbol:
             sent["ntime"] = f"{self.ntime:08x}"
         if self.difficulty is not None:
             sent["difficulty"] = self.difficulty
+        if self.heard_ns is not None:
+            sent["heard_ns"] = self.heard_ns
         return sent
 
 
@@ -88,6 +102,7 @@ class DispatchContext:
         answered: whether a valid share came for the job before (None for the first job).
         version_mask: bits that this miner rolls.
         extranonce_subscribed: whether a symbol may use extranonce1.
+        response_ns: of the share that calls for this job, job sent to share arrived; None where none calls for it.
     """
 
     miner: int
@@ -98,6 +113,7 @@ class DispatchContext:
     answered: bool | None
     version_mask: int
     extranonce_subscribed: bool
+    response_ns: int | None = None
 
 
 class SymbolSource(Protocol):
@@ -115,6 +131,31 @@ class JobPolicy(Protocol):
 
     def replace_on_share(self, *, current: bool, valid: bool) -> bool:
         """Whether a share (of the current job or not, valid or not) calls for the next job at once."""
+
+
+@runtime_checkable
+class HearsShares(Protocol):
+    """A policy that is told of each valid share, with the stamp that the trace has."""
+
+    def hear(self, miner: int, arrived_ns: Sequence[int]) -> None:
+        """Valid shares of a miner arrived together, of whichever jobs; ``replace_on_share`` is asked after this.
+
+        Args:
+            miner: number of the miner in the run.
+            arrived_ns: monotonic ns of each, in stored order.
+        """
+
+
+def tell_shares(policy: JobPolicy, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Tell a policy that wants to know of the valid ones among judged rows (in the order of ``ShareRow``)."""
+    if not isinstance(policy, HearsShares):
+        return
+    arrived: dict[int, list[int]] = {}
+    for row in rows:
+        if row[_VALID]:
+            arrived.setdefault(row[0], []).append(row[_MONOTONIC])
+    for miner, stamps in arrived.items():
+        policy.hear(miner, stamps)
 
 
 @dataclass(frozen=True, slots=True)

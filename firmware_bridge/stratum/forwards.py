@@ -6,7 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from firmware_bridge.stratum.efficiency import eta
+from firmware_bridge.efficiency import eta
 from firmware_bridge.stratum.lines import ErrorCode
 from firmware_bridge.stratum.server import BridgeStats
 

@@ -86,6 +86,8 @@ class JobFactory:
         )
         ntime = wall_ns // 1_000_000_000 if symbol.ntime is None else symbol.ntime
         prevhash = self._rng.bytes(32).hex()
+        if symbol.prevhash is not None:
+            prevhash = symbol.prevhash + prevhash[len(symbol.prevhash) :]
         return Job(
             job_id=f"{self._made:x}",
             prevhash=prevhash,

@@ -105,7 +105,7 @@ class ProxySession(ProxyHandshake):
         """Counts from the pool's next job on; jobs made of the one before keep theirs."""
         self.upstream_event("upstream-difficulty", "info", {"difficulty": difficulty})
 
-    def dispatch(self, clean: bool | None = None) -> None:
+    def dispatch(self, clean: bool | None = None, *, response_ns: int | None = None) -> None:
         """A job besides those of the pool, where one can be made."""
         template = self.template
         if self._ended or template is None or not self._makes_jobs:

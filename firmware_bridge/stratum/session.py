@@ -15,7 +15,14 @@ from firmware_bridge.clock import Clock
 from firmware_bridge.errors import LabError, UserError
 from firmware_bridge.lbry import mines_lbry
 from firmware_bridge.stratum.config import BridgeConfig
-from firmware_bridge.stratum.dispatch import DispatchContext, JobPolicy, JobSymbol, SymbolSource
+from firmware_bridge.stratum.dispatch import (
+    DispatchContext,
+    HearsShares,
+    JobPolicy,
+    JobSymbol,
+    SymbolSource,
+    tell_shares,
+)
 from firmware_bridge.stratum.intake import Intake
 from firmware_bridge.stratum.jobs import JobFactory
 from firmware_bridge.stratum.kernel_time import Stamp
@@ -124,6 +131,7 @@ class Session:
         self.extranonce_subscribed = False
         self.started = False
         self.jobs_sent = 0
+        self._tells = isinstance(policy, HearsShares)
         self._announced: float | None = None
         self._errors = 0
         self._ended = False
@@ -293,8 +301,8 @@ class Session:
 
     # ---- work --------------------------------------------------------------------------------------------------------
 
-    def dispatch(self, clean: bool | None = None) -> None:
-        """Send the next job."""
+    def dispatch(self, clean: bool | None = None, *, response_ns: int | None = None) -> None:
+        """Send the next job; ``response_ns`` is that of the share that calls for it, if one does."""
         if self._ended:
             return
         worker = next(iter(self.desk.workers.values()))
@@ -311,6 +319,7 @@ class Session:
                 answered=None if current is None else current.answered,
                 version_mask=self.version_mask,
                 extranonce_subscribed=self.extranonce_subscribed,
+                response_ns=response_ns,
             )
             try:
                 symbol = self._source.next(context)
@@ -385,8 +394,10 @@ class Session:
 
     def _take(self, judged: Judged) -> int:
         """Store what was judged, and send the next job where it calls for one."""
+        if judged.valid and self._tells:
+            tell_shares(self.policy, judged.rows)
         if self.policy.replace_on_share(current=judged.current_valid, valid=judged.valid > 0):
-            self.dispatch()
+            self.dispatch(response_ns=judged.current_response_ns)
         self._host.store(judged)
         mismatch = self.desk.mismatch
         if mismatch is not None and not self._ended:

@@ -66,6 +66,7 @@ class Judged:
         answered: how many answers that is.
         valid: how many shares are valid.
         current_valid: whether a valid share of the newest job is among them.
+        current_response_ns: response of the first of those; None without one.
     """
 
     rows: list[tuple[Any, ...]] = field(default_factory=list)
@@ -74,6 +75,7 @@ class Judged:
     answered: int = 0
     valid: int = 0
     current_valid: bool = False
+    current_response_ns: int | None = None
 
 
 class ScaleSuspicion:
@@ -211,8 +213,8 @@ class ShareDesk:
                         prepared.seen.add(digest)
                         prepared.answered = True
                         judged.valid += 1
-                        if prepared is current:
-                            judged.current_valid = True
+                        if prepared is current and not judged.current_valid:
+                            judged.current_valid, judged.current_response_ns = True, response
             interval: int | None = None
             if worker is not None:
                 if kernel is not None and worker.last_kernel_ns is not None:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from firmware_bridge.errors import UserError
+from firmware_bridge.password_file import read_password
 from firmware_bridge.telemetry.topics import LONGEST_LEVEL_BYTES, level_fault
 
 PASSWORD_VARIABLE = "ASICLAB_MQTT_PASSWORD"
@@ -182,22 +183,6 @@ def default_lab() -> str:
     """Name of a lab that was given none: the host's, without what a topic does not take."""
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", platform.node().split(".")[0])
     return name.encode()[:LONGEST_LEVEL_BYTES].decode() or "lab"
-
-
-def read_password(file: Path) -> str:
-    """First line of a file.
-
-    Raises:
-        UserError: if it cannot be read or is empty.
-    """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: the password cannot be read ({_why(error)})") from None
-    line = text.split("\n", 1)[0].rstrip("\r")
-    if not line:
-        raise UserError(f"{file}: its first line is empty; put the password there")
-    return line
 
 
 def _why(error: Exception) -> str:

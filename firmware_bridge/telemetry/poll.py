@@ -61,6 +61,8 @@ class DevicePoller:
         self.identity: Identity | None = None
         self.columns: set[str] = set()
         """Of the telemetry that it has filled so far."""
+        self.on_telemetry: Callable[[int | None, Telemetry], None] = lambda miner, reading: None
+        """Told of every reading, with the number of its miner where that is known."""
         self._host = urlsplit(device.address).hostname or ""
         self._sleep = sleep
         self._longest_pause_s = longest_pause_s
@@ -133,6 +135,7 @@ class DevicePoller:
             self._event("device-back", "info", {"silent_s": round(silent_s, 3)})
         self._waiting.append(reading)
         self._flush()
+        self.on_telemetry(self.miner, reading)
 
     def _flush(self, *, last: bool = False) -> None:
         bridge = self._bridge

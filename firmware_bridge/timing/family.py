@@ -7,7 +7,6 @@ carries (share quality, input symbol, temperature) its tie to the response beyon
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -18,11 +17,26 @@ from firmware_bridge.timing.association import (
     memory_test,
     uniform_test,
 )
-from firmware_bridge.timing.run_data import FloatArray, IntArray, RunData
+from firmware_bridge.timing.exposure import (
+    ended_by_shares,
+    place_in_job,
+    unfinished_work,
+    up_to_last_share,
+    weights,
+    windows,
+    without_gaps,
+    work_between_shares,
+    work_within_jobs,
+)
+from firmware_bridge.timing.run_data import BoolArray, FloatArray, IntArray, RunData
 from firmware_bridge.timing.scan import ScanAlignment, layout_of
 
 MIN_JOBS = 30
 """A cause that a whole job shares is only tested over at least so many jobs."""
+LONG_JOB = 4
+"""Shares of a job, in the median, from which on what all of them have in common can be taken off."""
+MIN_WORK = 100
+"""Fewer intervals of work than this are not looked at."""
 
 
 def resolution_ms(data: RunData) -> float:
@@ -42,52 +56,82 @@ def host_floor_ms(data: RunData) -> float:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the tests look at: the work to a share and the residual of the response, with the rows that they are of."""
+    """What the tests look at: the work to a share and the residual of the response, with the rows that they are of.
+
+    Attributes:
+        work_ms: work to each share; empty where jobs are short and nobody knows when they ended.
+        work_rows: rows that it leads to.
+        law: what it follows under the null: ``exponential``, ``shifted`` (from a start that is fitted), or nothing that
+            could be tested, because the ends of jobs cut it off.
+        order: the same, or a function of it, that is independent from share to share under the null.
+        place: where in its job's work a share lies, in (0, 1); None where each job ends with its share.
+        residual_ms: response beyond dead time and scan.
+        residual_rows: rows that it is of.
+        centred: whether responses are held against the mean of their job, which has many.
+    """
 
     work_ms: FloatArray
     work_rows: IntArray
-    work_uniform: FloatArray | None
+    law: str | None
+    order: FloatArray
+    place: FloatArray | None
     residual_ms: FloatArray
     residual_rows: IntArray
+    centred: bool
 
 
 def mechanics_sample(data: RunData, alignment: ScanAlignment, noise: FloatArray) -> Sample:
-    """Split a run into work and residual; in a stream of long jobs work is counted from share to share of one job."""
+    """Split a run into work and residual.
+
+    Where shares end the jobs, work is counted to the first share of each. Where a clock does, it is counted on from
+    share to share across the ends of jobs; if those are unknown, within jobs alone, and not in short ones.
+    """
     layout = layout_of(data)
     first_work = layout.clean_extranonce2 if layout is not None else 0
     rows = alignment.rows
     usable = alignment.on_time & (data.extranonce2[rows] >= first_work)
     residual = alignment.residual_ms + noise
-    first = data.first_of_job[rows]
     per_job = np.unique(data.job[rows], return_counts=True)[1]
-    if np.median(per_job) < 4:
-        return Sample(
-            work_ms=alignment.work_ms[first],
-            work_rows=rows[first],
-            work_uniform=None,
-            residual_ms=residual[usable & first],
-            residual_rows=rows[usable & first],
-        )
-    order = np.lexsort((alignment.work_ms, data.job[rows]))
-    job, work = data.job[rows][order], alignment.work_ms[order]
-    same = job[1:] == job[:-1]
+    if ended_by_shares(data):
+        first = data.first_of_job[rows]
+        work = _work_to_first_share(data, alignment, first)
+        usable &= first
+        return Sample(work, rows[first], "shifted", work, None, residual[usable], rows[usable], False)
+    job, long_jobs = data.job[rows], bool(np.median(per_job) >= LONG_JOB)
+    start_ms = first_work * float(alignment.coefficients[1])
+    found = windows(data, alignment, start_ms)
+    if found is not None:
+        work, index = work_between_shares(found, job, alignment.work_ms)
+        work, index = without_gaps(work, index)
+        law, order = "exponential", work
+    else:
+        found = up_to_last_share(job, alignment.work_ms, start_ms)
+        work, order, index = work_within_jobs(found, job, alignment.work_ms)
+        law = None
+    place = place_in_job(found, job, alignment.work_ms)
+    if work.size < MIN_WORK or (law is None and not long_jobs):
+        work, order, index, law = np.empty(0), np.empty(0), np.empty(0, np.int64), None
     return Sample(
-        work_ms=np.diff(work)[same],
-        work_rows=rows[order][1:][same],
-        work_uniform=_uniform_in_job(job, work),
+        work_ms=work,
+        work_rows=rows[index],
+        law=law,
+        order=order,
+        place=place if place.size >= MIN_WORK else None,
         residual_ms=residual[usable],
         residual_rows=rows[usable],
+        centred=long_jobs,
     )
 
 
-def _uniform_in_job(job: IntArray, work: FloatArray) -> FloatArray:
-    """Inner shares of each job between its first and its last, scaled to (0, 1): uniform if hashing is fair."""
-    starts = np.r_[0, np.flatnonzero(np.diff(job)) + 1, job.size]
-    parts = []
-    for a, b in pairwise(starts.tolist()):
-        if b - a >= 3 and work[b - 1] > work[a]:
-            parts.append((work[a + 1 : b - 1] - work[a]) / (work[b - 1] - work[a]))
-    return np.concatenate(parts) if parts else np.empty(0)
+def _work_to_first_share(data: RunData, alignment: ScanAlignment, first: BoolArray) -> FloatArray:
+    """Work to the first share of each job, and before it on jobs that no share came for."""
+    work = alignment.work_ms[first]
+    if work.size == 0:
+        return work
+    rows, start = alignment.rows[first], float(work.min())
+    if data.job_difficulty is not None:
+        work = start + (work - start) * weights(data.job_difficulty[rows], data)
+    return np.asarray(work + unfinished_work(data, alignment, rows, start))
 
 
 def _job_means(data: RunData, rows: IntArray, values: FloatArray) -> tuple[IntArray, FloatArray]:
@@ -114,8 +158,18 @@ def _carried(data: RunData, rows: IntArray, cause: FloatArray, whole_job: bool) 
     return bool(enough and not np.isnan(values).any() and np.ptp(values) > 0)
 
 
-def family(data: RunData, sample: Sample, rng: np.random.Generator, alpha: float) -> list[TestResult]:
-    """The fixed family of tests; those whose cause the run does not carry are left out before any is looked at."""
+def family(
+    data: RunData, sample: Sample, rng: np.random.Generator, alpha: float, *, beside: int = 0
+) -> list[TestResult]:
+    """The fixed family of tests; those whose cause the run does not carry are left out before any is looked at.
+
+    Args:
+        data: the run.
+        sample: what is looked at.
+        rng: for Monte-Carlo tests.
+        alpha: level of the family.
+        beside: tests that share the level with these.
+    """
     floor = float(np.nanmin(data.difficulty)) if not np.isnan(data.difficulty).all() else 1.0
     causes = {
         "quality": (np.log2(data.difficulty / floor), "log2 of share difficulty", False),
@@ -127,24 +181,14 @@ def family(data: RunData, sample: Sample, rng: np.random.Generator, alpha: float
         for name, cause in causes.items()
         if _carried(data, sample.residual_rows, cause[0], cause[2])
     }
-    level = alpha / (2 + 2 * len(known))
-    if sample.work_uniform is None:
-        fair = exponential_test(
-            "work_poisson", "Is the work to a share exponential?", sample.work_ms, rng, shifted=True
-        )
-    else:
-        fair = uniform_test(
-            "work_poisson", "Do shares fall evenly over the work of a job?", sample.work_uniform
-        )
-    tests = [
-        fair,
-        memory_test("work_memory", "Does the work to a share depend on earlier ones?", sample.work_ms),
-    ]
+    tests = _fair_work(sample, rng)
+    there = sample.work_ms.size > 0
+    level = alpha / (beside + len(tests) + (1 + there) * len(known))
     for name, (cause, unit, whole_job) in known.items():
         rows, residual = sample.residual_rows, sample.residual_ms
         if whole_job:
             rows, residual = _job_means(data, rows, residual)
-        elif sample.work_uniform is not None:
+        elif sample.centred:
             residual, cause = _within_job(data, rows, residual), cause.copy()
             cause[rows] = _within_job(data, rows, cause[rows])
         question = f"Does the response depend on {name}, beyond the scan?"
@@ -160,19 +204,35 @@ def family(data: RunData, sample: Sample, rng: np.random.Generator, alpha: float
                 serial=name == "temperature",
             )
         )
-        there = ~np.isnan(cause[sample.work_rows])
+        if not there:
+            continue
+        told = ~np.isnan(cause[sample.work_rows])
         tests.append(
             association_test(
                 f"{name}_work",
                 f"Does the work to a share depend on {name}?",
-                cause[sample.work_rows][there],
-                sample.work_ms[there],
+                cause[sample.work_rows][told],
+                sample.work_ms[told],
                 f"ms of work per {unit}",
                 alpha=level,
                 rng=rng,
                 serial=name == "temperature",
             )
         )
+    return tests
+
+
+def _fair_work(sample: Sample, rng: np.random.Generator) -> list[TestResult]:
+    """Whether the work is that of a fair hash, whatever may cause it not to be."""
+    tests = []
+    if sample.law is not None:
+        question, shifted = "Is the work to a share exponential?", sample.law == "shifted"
+        tests.append(exponential_test("work_poisson", question, sample.work_ms, rng, shifted=shifted))
+    if sample.place is not None:
+        tests.append(uniform_test("work_even", "Do shares fall evenly over the work of a job?", sample.place))
+    if sample.order.size:
+        question = "Does the work to a share depend on earlier ones?"
+        tests.append(memory_test("work_memory", question, sample.order))
     return tests
 
 

@@ -14,6 +14,7 @@ from firmware_bridge.timing.run_data import (
     BoolArray,
     FloatArray,
     IntArray,
+    JobTimes,
     MinerInfo,
     RunData,
     Stream,
@@ -37,6 +38,7 @@ _TIMING_COLUMNS = (
     "response_ns",
     "since_notify_ns",
 )
+_JOB_COLUMNS = ("job", "miner", "symbol", "difficulty", "claimtrie", "sent_monotonic_ns")
 _FIELD_COLUMNS = ("extranonce2", "nonce", "version_bits")
 
 
@@ -65,7 +67,12 @@ def hex_numbers(column: Sequence[str | None], *, little_endian: bool = False) ->
 
 
 def load_run(
-    reader: TraceReader, run: int, miner: int | str | None = None, *, timing_only: bool = False
+    reader: TraceReader,
+    run: int,
+    miner: int | str | None = None,
+    *,
+    timing_only: bool = False,
+    most: int | None = None,
 ) -> RunData:
     """Read a run.
 
@@ -74,6 +81,7 @@ def load_run(
         run: number of the run.
         miner: only this miner, by number or by name.
         timing_only: leave out the submitted fields, symbols and telemetry (faster for large runs).
+        most: of a run with more shares than these, read stretches that are spread evenly over it.
 
     Raises:
         UserError: if the run has no such miner.
@@ -81,7 +89,9 @@ def load_run(
     record = reader.run(run)
     miners = _read_miners(reader, run)
     wanted = _miner_number(miners, miner)
-    shares = reader.columns(run, "shares", _TIMING_COLUMNS + (() if timing_only else _FIELD_COLUMNS))
+    stretches = None if most is None else reader.stretches(run, most)
+    names = _TIMING_COLUMNS + (() if timing_only else _FIELD_COLUMNS) + (("id",) if stretches else ())
+    shares = reader.columns(run, "shares", names, stretches=stretches)
     unverified = bool(record["unverified"])
     value, null = shares.values, shares.null
 
@@ -99,11 +109,14 @@ def load_run(
     number = value["miner"][keep]
     job = np.where(null["job"], -1, value["job"])[keep].astype(np.int64)
     submitted: dict[str, NDArray[Any]] = {}
-    jobs_sent = None
+    jobs_sent, job_times = None, None
+    if stretches is not None:
+        submitted["place"] = value["id"][keep].astype(np.int64) - stretches.first_id
+        submitted["stretch"] = submitted["place"] // stretches.period
     if not timing_only:
         if not unverified:
-            submitted = _submitted_fields(shares, keep)
-        jobs = reader.columns(run, "jobs", ("job", "miner", "symbol", "difficulty", "claimtrie"))
+            submitted.update(_submitted_fields(shares, keep))
+        jobs = reader.columns(run, "jobs", _JOB_COLUMNS)
         of_miner = np.ones(jobs.values["job"].size, bool)
         if wanted is not None:
             of_miner = jobs.null["miner"] | (jobs.values["miner"] == wanted)
@@ -113,6 +126,8 @@ def load_run(
         lbry_jobs = jobs.values["job"][~jobs.null["claimtrie"]].astype(np.int64)
         if lbry_jobs.size:
             submitted["lbry"] = np.isin(job, lbry_jobs)
+        if record["source"] != "import":  # a file names only the jobs that shares came for
+            job_times = _job_times(jobs)
         submitted["temperature_c"] = _temperatures(reader, run, source, number, time_ns)
     return build_run_data(
         run_id=record["run_id"],
@@ -134,6 +149,8 @@ def load_run(
         physics=record["physics"],
         jobs_sent=jobs_sent,
         rows_left_out=verified - int(keep.sum()),
+        jobs=job_times,
+        not_read=0 if stretches is None else reader.count(run) - len(shares),
         **submitted,
     )
 
@@ -189,9 +206,21 @@ def _submitted_fields(shares: Columns, keep: BoolArray) -> dict[str, NDArray[Any
 
 
 def _of_job(jobs: Columns, name: str, job: IntArray) -> FloatArray:
-    table = np.full(int(jobs.values["job"].max(initial=0)) + 2, np.nan)
+    # shares of a damaged trace may name jobs that it does not hold
+    last = max(jobs.values["job"].max(initial=0), job.max(initial=0))
+    table = np.full(int(last) + 2, np.nan)
     table[jobs.values["job"].astype(np.int64)] = _with_nan(jobs, name)
     return table[np.where(job >= 0, job, -1)]  # the last element stands for "no job"
+
+
+def _job_times(jobs: Columns) -> JobTimes | None:
+    """When jobs gave way to the next; None where nobody stamped them."""
+    known = ~jobs.null["miner"]
+    sent_ns = _with_nan(jobs, "sent_monotonic_ns")[known]
+    if np.isnan(sent_ns).all():
+        return None
+    number, miner = (jobs.values[name][known].astype(np.int64) for name in ("job", "miner"))
+    return JobTimes.from_sent(number, miner, sent_ns, _with_nan(jobs, "difficulty")[known])
 
 
 def _temperatures(

@@ -44,6 +44,43 @@ class MinerInfo:
 
 
 @dataclass(frozen=True)
+class JobTimes:
+    """The jobs of a run, answered or not, in the order in which they were sent; arrays of shape (jobs,).
+
+    Attributes:
+        number: number of the job in the run, ascending.
+        miner: number of the miner that it was sent to.
+        length_ms: until the same miner was sent its next job; nan where unknown.
+        difficulty: nominal difficulty asked for; nan where unknown.
+    """
+
+    number: IntArray
+    miner: IntArray
+    length_ms: FloatArray
+    difficulty: FloatArray
+
+    @classmethod
+    def from_sent(
+        cls, number: IntArray, miner: IntArray, sent_ns: FloatArray, difficulty: FloatArray
+    ) -> JobTimes:
+        """From the moments at which they were sent, nan where unknown."""
+        length_ms = np.full(number.size, np.nan)
+        order = np.argsort(number, kind="stable")
+        for one in np.unique(miner):
+            own = order[miner[order] == one]
+            length_ms[own[:-1]] = np.diff(sent_ns[own]) / NS_PER_MS
+        return cls(number[order], miner[order], length_ms[order], difficulty[order])
+
+    def select(self, mask: BoolArray) -> JobTimes:
+        """The jobs under a mask."""
+        return JobTimes(*(getattr(self, f.name)[mask] for f in fields(self)))
+
+    def of_miner(self, miner: int) -> JobTimes:
+        """The jobs that one miner was sent."""
+        return self.select(self.miner == miner)
+
+
+@dataclass(frozen=True)
 class Stream:
     """One interval stream, each miner's apart, because no interval reaches from one miner to another.
 
@@ -102,6 +139,11 @@ class RunData:
         rows_left_out: rows that verify but lack the stamp of ``time_source``.
         job_difficulty: nominal difficulty asked for by the share's own job, nan where unknown; None: not read.
         lbry: whether the share's own job is one of LBRY; None: no job is.
+        jobs: all jobs of the run, whatever shares are selected; None where not all are known.
+        place: number of each row among the run's stored shares, from 0, where only stretches of them were read; None:
+            all were. What a stretch's first row says of its predecessor is unknown.
+        stretch: number of the stretch of each row, likewise.
+        not_read: shares of the run that were not read.
     """
 
     run_id: str
@@ -133,11 +175,21 @@ class RunData:
     rows_left_out: int = 0
     job_difficulty: FloatArray | None = None
     lbry: BoolArray | None = None
+    jobs: JobTimes | None = None
+    place: IntArray | None = None
+    stretch: IntArray | None = None
+    not_read: int = 0
 
     @property
     def n(self) -> int:
         """Number of shares."""
         return int(self.time_ns.size)
+
+    @property
+    def emulated(self) -> bool:
+        """Whether emulated miners made it: a virtual run, one with physics, or a miner of scaled work."""
+        scaled = any(info.scale < 1.0 for info in self.miners.values())
+        return self.kind == "virtual" or bool(self.physics) or scaled
 
     def miner_numbers(self) -> list[int]:
         """Numbers of the miners that have shares here, ascending."""
@@ -206,6 +258,10 @@ def build_run_data(
     rows_left_out: int = 0,
     job_difficulty: FloatArray | None = None,
     lbry: BoolArray | None = None,
+    jobs: JobTimes | None = None,
+    place: IntArray | None = None,
+    stretch: IntArray | None = None,
+    not_read: int = 0,
 ) -> RunData:
     """Make a RunData from columns of length n in stored order; what is not given is unknown.
 
@@ -236,6 +292,10 @@ def build_run_data(
         rows_left_out: see :class:`RunData`.
         job_difficulty: see :class:`RunData`.
         lbry: see :class:`RunData`.
+        jobs: see :class:`RunData`.
+        place: see :class:`RunData`.
+        stretch: see :class:`RunData`.
+        not_read: see :class:`RunData`.
 
     Raises:
         ValueError: if two columns differ in length or the time source is unknown.
@@ -257,10 +317,14 @@ def build_run_data(
     job_column = column("job", job, np.int64, -1)
     previous = previous_of_same_miner(miner_column)
     has_previous = previous >= 0
+    if stretch is not None:
+        has_previous &= stretch == stretch[previous]
     interval_ms = np.full(n, np.nan)
     interval_ms[has_previous] = (time_ns[has_previous] - time_ns[previous[has_previous]]) / NS_PER_MS
     first_of_job = job_column >= 0
     first_of_job[has_previous] &= job_column[has_previous] != job_column[previous[has_previous]]
+    if stretch is not None:
+        first_of_job &= has_previous | (previous < 0)
     return RunData(
         run_id=run_id,
         kind=kind,
@@ -295,6 +359,10 @@ def build_run_data(
         if job_difficulty is None
         else column("job_difficulty", job_difficulty, np.float64, np.nan),
         lbry=None if lbry is None else column("lbry", lbry, np.bool_, False),
+        jobs=jobs,
+        place=None if place is None else column("place", place, np.int64, -1),
+        stretch=None if stretch is None else column("stretch", stretch, np.int64, 0),
+        not_read=not_read,
     )
 
 

@@ -52,7 +52,7 @@ class Heartbeat:
 def welch(values: FloatArray, segment: int) -> FloatArray:
     """Welch spectrum without its zero frequency: Hann windows, half overlap, each segment's mean taken out.
 
-    Per unit bin width, as scipy.signal.welch(values, nperseg=segment)[1][1:]; shape (segment // 2,).
+    Per unit bin width, as ``scipy.signal.welch(values, nperseg=segment)[1][1:]``; shape (segment // 2,).
     """
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(segment) / segment)
     pieces = np.lib.stride_tricks.sliding_window_view(values, segment)[:: segment // 2]

@@ -106,7 +106,7 @@ def summarise(
 
 def _run_facts(data: RunData) -> dict[str, Any]:
     unique = ~data.duplicate
-    floor = _floor(data)
+    floor = smallest_difficulty(data)
     known = unique & np.isfinite(data.difficulty) & (floor > 0)
     pareto = goodness.pareto_fit(data.difficulty[known] / floor[known])
     difficulty = data.difficulty[~np.isnan(data.difficulty)]
@@ -136,7 +136,7 @@ def _run_facts(data: RunData) -> dict[str, Any]:
     }
 
 
-def _floor(data: RunData) -> FloatArray:
+def smallest_difficulty(data: RunData) -> FloatArray:
     """Smallest difficulty that each share could have had: its miner's floor or what its job asked for; nan unknown."""
     floor = np.full(data.n, np.nan) if data.job_difficulty is None else data.job_difficulty.copy()
     for number, info in data.miners.items():
@@ -161,7 +161,7 @@ def _scan(data: RunData) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     naive, span_s = None, 0.0
     if data.n > 1 and not data.unverified:
         span_s = float(data.time_ns.max() - data.time_ns.min()) / 1e9
-        work = float((_floor(data) * _hashes_per_difficulty(data) * ~data.duplicate).sum())
+        work = float((smallest_difficulty(data) * _hashes_per_difficulty(data) * ~data.duplicate).sum())
         naive = work / span_s / 1e12 if span_s > 0 and np.isfinite(work) else None
     return None, {"capacity_ths": None, "naive_ths": naive, "duty": None}
 

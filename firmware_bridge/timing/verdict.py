@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from firmware_bridge.timing.association import TestResult, exponential_test, memory_test
+from firmware_bridge.timing.exposure import dead_fraction
 from firmware_bridge.timing.family import (
     Sample,
     family,
@@ -33,6 +34,8 @@ MAX_TICK_FRACTION = 1 / 6
 """A clock tick above this fraction of the mean interval destroys the statistics (statistics.md §2)."""
 DEAD_TIME_MS = 1.0
 """A dead time shorter than this is not worth naming."""
+MAX_DEAD_FRACTION = 0.1
+"""Jobs on a clock of which more passes before a share can come leave their mark on the intervals between shares."""
 
 CONSISTENT, DEVIATES, CANNOT_TELL = "consistent", "deviates", "cannot_tell"
 
@@ -167,7 +170,7 @@ def _against_mechanics(
 ) -> Verdict:
     noise = rng.normal(0.0, resolution_ms(data), alignment.rows.size)
     sample = mechanics_sample(data, alignment, noise)
-    if sample.work_ms.size < MIN_SHARES or sample.residual_ms.size < MIN_SHARES:
+    if sample.residual_ms.size < MIN_SHARES:
         return _cannot(
             f"Only {sample.residual_ms.size} of {data.n} shares can be held against the scan; at least {MIN_SHARES} "
             "are needed. Record longer.",
@@ -181,7 +184,11 @@ def _against_mechanics(
         f"What is left of the response, {alignment.spread_ms:.3g} ms (robust sd) over "
         f"{sample.residual_ms.size} shares,"
     )
-    return _decide(data, tests, wall, WORK_POISSON, explained, reasons, left, alpha)
+    verdict = _decide(data, tests, wall, WORK_POISSON, explained, reasons, left, alpha)
+    if sample.law is None and sample.place is None:
+        untested = " The work itself was not tested: what the ends of the jobs leave of it is too little, or unknown."
+        verdict = replace(verdict, text=verdict.text + untested)
+    return verdict
 
 
 def _mechanisms(
@@ -231,11 +238,10 @@ def _against_delays(
         best.p_value,
         note=", ".join(f"{k} {v:.4g}" for k, v in best.parameters_ms.items()),
     )
-    sample = Sample(values, rows, None, values, rows)
-    tests = [fit, *(t for t in family(data, sample, rng, alpha) if not t.name.endswith("_work"))]
-    tests = [
-        replace(t, name="memory") if t.name == "work_memory" else t for t in tests if t.name != "work_poisson"
-    ]
+    sample = Sample(values, rows, None, values, None, values, rows, False)
+    shared = family(data, sample, rng, alpha, beside=1)
+    tests = [fit, *(t for t in shared if not t.name.endswith("_work"))]
+    tests = [replace(t, name="memory") if t.name == "work_memory" else t for t in tests]
     explained = tuple(
         name
         for name, key in (("job dead time", "dead_ms"), ("delays", "delay_sd_ms"))
@@ -243,9 +249,24 @@ def _against_delays(
     )
     reasons = [f"a fitted model of {best.model}"] if explained else []
     left = f"Beyond that, over {values.size} {'responses' if by_job else 'intervals'},"
-    return _decide(
+    verdict = _decide(
         data, with_floor(tests, host_floor_ms(data)), wall, DELAYED_POISSON, explained, reasons, left, alpha
     )
+    dead = 0.0 if by_job else dead_fraction(data)
+    if verdict.code == DEVIATES and verdict.decided_by in (fit.name, "memory") and dead > MAX_DEAD_FRACTION:
+        return _cannot(
+            f"Not a Poisson process with a dead time (p {_equals(verdict.p_value or 0.0)}), but of each job {dead:.0%} "
+            "pass before its first share can come, and where one ended the nonces do not tell: the ends of jobs alone "
+            "would show as structure. Give longer jobs.",
+            data.n,
+            DELAYED_POISSON,
+            p_value=verdict.p_value,
+            detectable=verdict.detectable,
+            tests=verdict.tests,
+            wall_poisson_p=wall.p_value,
+            alpha=alpha,
+        )
+    return verdict
 
 
 def _arrivals_only(

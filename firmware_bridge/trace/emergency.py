@@ -64,6 +64,12 @@ def classify(error: BaseException) -> tuple[str, str]:
     cause = getattr(error, "orig", None) or error
     name = getattr(cause, "sqlite_errorname", "") if isinstance(cause, sqlite3.Error) else ""
     number = cause.errno if isinstance(cause, OSError) else None
+    state = getattr(cause, "sqlstate", None) or ""  # of a server
+    if state in _SERVER_TROUBLE:
+        return _SERVER_TROUBLE[state]
+    lost = not state and type(cause).__module__.startswith("psycopg")
+    if lost or state.startswith(("08", "57P")):
+        return "database_lost", "see that the server runs and can be reached, then start again"
     if name == "SQLITE_FULL" or number == errno.ENOSPC:
         return "disk_full", "free space there (or raise its limit), or give another --db"
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -75,6 +81,21 @@ def classify(error: BaseException) -> tuple[str, str]:
     if name in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
         return "database_damaged", "keep the file, recover it with `sqlite3 FILE .recover`, give another --db"
     return "trace_failure", "see the cause; the run up to here is intact"
+
+
+_SERVER_TROUBLE = {
+    "53100": ("disk_full", "free space on the server, or give another --db"),
+    "55P03": ("database_locked", "end the program that holds the lock, or give another --db"),
+    "40P01": ("database_locked", "end the program that holds the lock, or give another --db"),
+    "25006": ("database_read_only", "the server is a standby, or set to read only: give the one that writes"),
+    "42501": ("database_read_only", "let the user of the database write its tables, or give another --db"),
+    "58030": ("disk_error", "check the disk of the server and its log, or give another --db"),
+    "XX001": (
+        "database_damaged",
+        "keep the server's folder and its log, restore a backup, give another --db",
+    ),
+}
+"""SQLSTATE that a PostgreSQL server gives to the kind of an event, and what to do."""
 
 
 def sidecar_of(database: Path) -> Path:

@@ -15,7 +15,6 @@ from sqlalchemy import (
     BigInteger,
     Column,
     MetaData,
-    String,
     Table,
     Text,
     and_,
@@ -29,7 +28,7 @@ from sqlalchemy.schema import CreateTable
 
 from firmware_bridge.errors import UserError
 from firmware_bridge.trace.records import storable
-from firmware_bridge.trace.schema import metadata, miners, runs, shares
+from firmware_bridge.trace.schema import metadata, miners, runs, shares, short_text
 from firmware_bridge.trace.sinks import Sink
 from firmware_bridge.trace.writer import TraceWriter
 
@@ -37,8 +36,8 @@ _own = MetaData()
 received = Table(
     "received",
     _own,
-    Column("run_id", String(40), primary_key=True),
-    Column("table_name", String(16), primary_key=True),  # "runs" for the run itself
+    Column("run_id", short_text(40), primary_key=True),
+    Column("table_name", short_text(16), primary_key=True),  # "runs" for the run itself
     Column("origin", Text, nullable=False),  # name of the lab that sent it
     Column("last_id", BigInteger),
 )
@@ -195,12 +194,12 @@ def _store(sink: Sink, run: ForeignRun, batch: Batch) -> None:
     here = runs.c.run == run.number
     for name, (rows, last_id) in batch.rows.items():
         table = metadata.tables[name]
-        last = sink.insert(table, run.number, rows)
-        if table is shares and last is not None:
+        ids = sink.insert(table, run.number, rows)
+        if table is shares and ids is not None:
             first = update(runs).where(and_(here, runs.c.first_share_id.is_(None)))
-            sink.execute(first.values(first_share_id=last - len(rows) + 1))
+            sink.execute(first.values(first_share_id=ids[0]))
             if run.ended:
-                sink.execute(update(runs).where(here).values(last_share_id=last))
+                sink.execute(update(runs).where(here).values(last_share_id=ids[1]))
         place = and_(received.c.run_id == run.run_id, received.c.table_name == name)
         sink.execute(delete(received).where(place))
         sink.execute(

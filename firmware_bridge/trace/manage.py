@@ -96,7 +96,7 @@ def remove(url: str, run: str, *, vacuum: bool = False) -> dict[str, Any]:
     Args:
         url: the trace.
         run: id or unique prefix.
-        vacuum: also give the space back to the file system, which rewrites the whole file.
+        vacuum: also give the space back: SQLite rewrites the whole file, PostgreSQL lets later rows have it.
 
     Raises:
         UserError: if there is no such run.
@@ -256,11 +256,11 @@ def _nothing() -> Iterator[None]:
 
 def _vacuum(url: str) -> None:
     where = locate(url)
-    if where.url.get_backend_name() != "sqlite":
-        return
     engine = engine_for(where)
     try:
         raw = engine.raw_connection()
+        if where.is_postgres:
+            raw.driver_connection.autocommit = True  # type: ignore[union-attr]
         raw.driver_connection.execute("VACUUM")  # type: ignore[union-attr]
         raw.close()
     except Exception as error:

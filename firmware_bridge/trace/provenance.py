@@ -36,6 +36,7 @@ PACKAGES = (
     "antropy",
     "pyarrow",
     "adbc-driver-sqlite",
+    "psycopg",
 )
 
 _SECRET_WORDS = frozenset(

@@ -8,6 +8,7 @@ through the standard library with the same result.
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import JSON, Boolean, ColumnElement, Float, Integer, Select, Table, and_, func, select
 from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from firmware_bridge.errors import TraceError, UserError
 from firmware_bridge.trace import fast
@@ -29,6 +30,7 @@ from firmware_bridge.trace.store import (
     prepare,
     sqlite_version,
     stdlib_use,
+    unreachable,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 
 HALVED_ROWS = 200_000
 """Shares from which on a run is read in two parts at once."""
+
+STRETCH, FEWEST_STRETCHES = 20_000, 10
+"""Consecutive shares that are read of a run too long to be read whole; fewer where it would not be 10 times."""
 
 CHUNK = 65_536
 """Rows that a read through the standard library holds as Python objects at a time."""
@@ -58,6 +63,15 @@ class Columns:
         return len(next(iter(self.values.values()))) if self.values else 0
 
 
+@dataclass(frozen=True)
+class Stretches:
+    """Part of the shares of a long run: the first ``length`` of every ``period`` ids from ``first_id`` on."""
+
+    first_id: int
+    period: int
+    length: int
+
+
 class TraceReader:
     """Reads the runs of one trace.
 
@@ -77,6 +91,8 @@ class TraceReader:
         if path is None or sqlite_version(path) != SCHEMA_VERSION:
             prepare(self._where, create=False)
         self._engine = engine_for(self._where) if path is None else None
+        if self._engine is not None:
+            weakref.finalize(self, self._engine.dispose)  # no connection stays behind
 
     def runs(self) -> pd.DataFrame:
         """One row per run, in the order they were begun, with the number of its ``shares``."""
@@ -91,11 +107,12 @@ class TraceReader:
                 frame[column.name] = pd.array(values, dtype="Int64")
         return frame
 
-    def run_records(self) -> list[dict[str, Any]]:
-        """The rows of ``runs`` in the order they were begun, each with the number of its ``shares``."""
+    def run_records(self, *, counted: bool = True) -> list[dict[str, Any]]:
+        """The rows of ``runs`` in the order they were begun, each with the number of its ``shares`` if ``counted``."""
         records = self._select(select(runs).order_by(runs.c.run))
-        for record in records:
-            record["shares"] = self._count(record)
+        if counted:
+            for record in records:
+                record["shares"] = self._count(record)
         return records
 
     def resolve(self, name: str) -> int:
@@ -107,7 +124,8 @@ class TraceReader:
         known = {r["run_id"]: r["run"] for r in self._select(select(runs.c.run, runs.c.run_id))}
         if not known:
             raise UserError(
-                f"{self._where} holds no run yet; make one with `asiclab demo` or `asiclab import`"
+                f"{self._where} holds no recording yet; make one with asiclab emulate s9 --time virtual, or "
+                "asiclab import FILE (runs of experiments: asiclab experiments runs)"
             )
         if name in ("latest", "-"):
             return int(max(known.values()))
@@ -136,8 +154,24 @@ class TraceReader:
         """Number of shares of a run."""
         return self._count(self.run(run))
 
-    def columns(self, run: int, table: str, names: Sequence[str]) -> Columns:
+    def stretches(self, run: int, most: int) -> Stretches | None:
+        """Stretches of at most ``most`` shares, evenly spread over a run; None where it has no more than these."""
+        ids = self._share_ids(self.run(run))
+        if ids is None or ids[1] - ids[0] < most:
+            return None
+        length = max(1, min(STRETCH, most // FEWEST_STRETCHES))
+        return Stretches(ids[0], -(-(ids[1] - ids[0] + 1) // (most // length)), length)
+
+    def columns(
+        self, run: int, table: str, names: Sequence[str], *, stretches: Stretches | None = None
+    ) -> Columns:
         """Read columns of ``miners``, ``jobs``, ``shares``, ``telemetry``, ``settings`` or ``events``.
+
+        Args:
+            run: number of the run.
+            table: its name.
+            names: of the columns.
+            stretches: of ``shares``, read these alone.
 
         Raises:
             UserError: if there is no such run, table or column.
@@ -149,6 +183,9 @@ class TraceReader:
             raise UserError(f"table {table} has no column {', '.join(unknown)}")
         record = self.run(run)
         where = self._rows_of(source, record)
+        if stretches is not None:
+            place = (source.c.id - stretches.first_id) % stretches.period
+            where = and_(where, place < stretches.length)
         if self._where.path is not None and fast.available():
             parts = [_sql(part) for part in self._halves(source, record, where)]
             found = fast.read(self._where.path, source, names, parts)
@@ -204,6 +241,29 @@ class TraceReader:
             flag = row[valid]
             yield ShareRow._make((*row[:valid], None if flag is None else bool(flag), *row[valid + 1 :]))
 
+    def newer(
+        self, run: int, table: str, names: Sequence[str], *, after: int = 0, limit: int = CHUNK
+    ) -> tuple[Columns, int]:
+        """Rows of a table that were stored after row ``after``, at most ``limit`` of them, and the id of the last one.
+
+        For whoever follows a run while it is written: each call reads only what is new.
+        """
+        source = self._table(table)
+        columns = [source.c.id, *(source.c[name] for name in names)]
+        wanted = (
+            select(*columns)
+            .where(source.c.run == run, source.c.id > after)
+            .order_by(source.c.id)
+            .limit(limit)
+        )
+        found = self._fetch(wanted)
+        parts = list(zip(*found, strict=True)) if found else [()] * len(columns)
+        arrays = {
+            name: to_array(part, kind_of(source, name)) for name, part in zip(names, parts[1:], strict=True)
+        }
+        last = int(found[-1][0]) if found else after
+        return Columns({n: a[0] for n, a in arrays.items()}, {n: a[1] for n, a in arrays.items()}), last
+
     def dicts(self, run: int, table: str) -> list[dict[str, Any]]:
         """A whole table of a run as dicts (columns after ``run``); for the small tables."""
         source = self._table(table)
@@ -238,18 +298,24 @@ class TraceReader:
         self, table: Table, record: dict[str, Any], where: ColumnElement[bool]
     ) -> list[ColumnElement[bool]]:
         """Conditions of the rows in two parts, where there are so many that a second core pays."""
-        first, last = record["first_share_id"], record["last_share_id"]
-        if table is not shares or first is None:
+        ids = self._share_ids(record) if table is shares else None
+        if ids is None or ids[1] - ids[0] < HALVED_ROWS:
             return [where]
-        if last is None:
-            last = self._fetch(select(func.max(shares.c.id)))[0][0]
-        if last - first < HALVED_ROWS:
-            return [where]
-        middle = (first + last) // 2
+        middle = sum(ids) // 2
         return [and_(where, table.c.id <= middle), and_(where, table.c.id > middle)]
 
+    def _share_ids(self, record: dict[str, Any]) -> tuple[int, int] | None:
+        """Between which ids a run's shares lie; None where it has none."""
+        first, last = record["first_share_id"], record["last_share_id"]
+        if first is None:
+            return None
+        if last is None:
+            last = self._fetch(select(func.max(shares.c.id)))[0][0]
+        return int(first), int(last)
+
     def _count(self, record: dict[str, Any]) -> int:
-        if self._where.path is not None and record["first_share_id"] is None:
+        numbered = self._where.path is not None or self._where.is_postgres
+        if numbered and record["first_share_id"] is None:
             return 0  # the first share and its id are stored in one transaction
         return int(self._fetch(select(func.count()).where(self._rows_of(shares, record)))[0][0])
 
@@ -296,6 +362,8 @@ class TraceReader:
                 with self._engine.connect().execution_options(stream_results=True) as connection:
                     yield connection.execute(statement)
             except DBAPIError as error:
+                if self._where.is_server and isinstance(error, OperationalError):
+                    raise unreachable(self._where, error) from None
                 raise TraceError(f"{self._where}: cannot be read: {error.orig}") from error
             return
         assert path is not None

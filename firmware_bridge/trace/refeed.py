@@ -113,7 +113,7 @@ class _Session(Session):
         super().__init__(config, link, VirtualClock(0), factory, policy_for(config))
         self._link = link
 
-    def dispatch(self, clean: bool | None = None) -> None:
+    def dispatch(self, clean: bool | None = None, *, response_ns: int | None = None) -> None:
         """The next job of this miner that was sent."""
         jobs = self._link.jobs()
         if not self._ended and jobs:

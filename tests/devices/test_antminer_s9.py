@@ -329,7 +329,7 @@ async def test_sigterm_in_the_middle_of_a_sweep_restores_the_device(tmp_path: Pa
                 await asyncio.sleep(0.02)
             child.send_signal(signal.SIGTERM)
             out = await child.stdout.read()
-            assert await child.wait() == 0
+            assert await child.wait() == 143
         assert b'"restored": true' in out
         assert appliance.machine.in_force.frequency_mhz == 631.0
 

@@ -15,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_bridge.clock import VirtualClock
-from firmware_bridge.devices.journal import FILE_NAME, SettingsJournal, device_key, without_secrets
+from firmware_bridge.devices.journal import (
+    FILE_NAME,
+    OwnPool,
+    PoolJournal,
+    RunSettings,
+    SettingsJournal,
+    device_key,
+    without_secrets,
+)
 from firmware_bridge.devices.settings import OperatingPoint
 from firmware_bridge.errors import UserError
 from tests.devices.conftest import emulated
@@ -191,3 +199,62 @@ async def test_after_kill_9_in_a_sweep_devices_restore_brings_the_miner_back(tmp
         assert appliance.machine.in_force.frequency_mhz == 485.0
         assert appliance.machine.in_force.core_voltage_mv == 1200.0
     assert SettingsJournal(tmp_path).addresses() == []
+
+
+GONE = 2**22 + 7
+"""No process of Linux has this number."""
+
+
+def killed_run(
+    folder: Path, address: str, found: OperatingPoint, wish: OperatingPoint | None = None
+) -> SettingsJournal:
+    """A journal as a run leaves it that was killed: in the name of a process that is not there."""
+    journal = SettingsJournal(folder)
+    if wish is not None:
+        journal.keep(address, wish)
+    RunSettings(journal).keep(address, found)
+    entries = json.loads(journal.path.read_text())
+    for entry in entries.values():
+        entry["process"] = GONE
+    journal.path.write_text(json.dumps(entries))
+    return journal
+
+
+def test_who_goes_on_with_a_killed_run_brings_back_what_that_had_found(tmp_path: Path) -> None:
+    journal = killed_run(tmp_path, "lv06://h", POINT)
+    run = RunSettings(journal)
+    assert run.adopt("lv06://h") == run.get("lv06://h") == POINT
+    run.keep("lv06://h", POINT)
+    run.forget("lv06://h")
+    assert journal.addresses() == []
+
+
+def test_a_wish_of_the_user_outlives_a_killed_run_and_the_next_one(tmp_path: Path) -> None:
+    factory, wished = OperatingPoint(frequency_mhz=485.0), OperatingPoint(frequency_mhz=450.0)
+    journal = killed_run(tmp_path, "lv06://h", wished, wish=factory)
+    assert journal.get("lv06://h") == factory  # of asiclab devices restore
+    run = RunSettings(journal)
+    assert run.adopt("lv06://h") == wished
+    run.forget("lv06://h")
+    assert journal.get("lv06://h") == factory
+
+
+def test_nothing_is_taken_from_a_run_that_goes_on(tmp_path: Path) -> None:
+    journal = SettingsJournal(tmp_path)
+    RunSettings(journal).keep("lv06://h", POINT)
+    assert RunSettings(journal).adopt("lv06://h") is None
+
+
+def test_a_pool_is_remembered_without_its_password(tmp_path: Path) -> None:
+    journal, pool = (
+        PoolJournal(tmp_path),
+        OwnPool("pool.example", 3333, "rig.1", "stratum+tcp://10.0.0.2:4000"),
+    )
+    journal.keep("lv06://h", pool)
+    assert PoolJournal(tmp_path).get("axeos://h") == pool
+    assert journal.addresses() == ["lv06://h"]
+    journal.forget("lv06://h")
+    assert (journal.get("lv06://h"), journal.addresses()) == (None, [])
+    journal.path.write_text('{"lv06://h:80": {"host": 7}}')
+    with pytest.raises(UserError, match="no pool"):
+        journal.get("lv06://h")

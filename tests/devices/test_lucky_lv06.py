@@ -480,7 +480,7 @@ async def test_a_signal_in_the_middle_of_a_sweep_restores_the_device(
                 await asyncio.sleep(0.02)
             child.send_signal(how)
             out = await child.stdout.read()
-            assert await child.wait() == 0
+            assert await child.wait() == 128 + how
         assert b'"restored": true' in out
         assert appliance.machine.in_force.frequency_mhz == 485.0
         assert appliance.machine.in_force.core_voltage_mv == 1200.0

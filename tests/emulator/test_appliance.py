@@ -69,6 +69,14 @@ async def refused(api: CgminerPort) -> bool:
     return False
 
 
+async def test_it_ends_in_order_where_it_is_stopped_before_it_mines() -> None:
+    device = Appliance(CONFIG)
+    await device.start()
+    device.request_stop("stopped by SIGTERM")
+    summary = await device.serve()
+    assert (summary.reason, summary.accepted) == ("stopped by SIGTERM", 0)
+
+
 async def test_it_answers_before_it_mines_and_then_really_mines() -> None:
     async with running() as (device, ready, api):
         row = (await api.ask("summary")).rows("SUMMARY")[0]

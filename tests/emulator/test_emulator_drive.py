@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from firmware_bridge.emulator.drive import FIELDS, Drive
+from firmware_bridge.emulator.drive import FIELDS, IDLE, ON_A_PERIOD, Drive
 from firmware_bridge.emulator.effects import HEAT_AT_START, HEAT_TAU_MS, Memory
 from firmware_bridge.emulator.physics import Physics
 from firmware_bridge.emulator.program import Step
@@ -49,7 +51,7 @@ def driven(
 
 
 @pytest.mark.parametrize("mode", ["swh", "stream"])
-@pytest.mark.parametrize("field", [f for f in FIELDS if f != "frequency"])
+@pytest.mark.parametrize("field", [f for f in FIELDS if f not in ON_A_PERIOD])
 @pytest.mark.parametrize("model", ["s9", "lv06"])
 def test_each_job_carries_its_symbol_and_its_shares_verify(
     model: str, field: str, mode: str, tmp_path: Path
@@ -187,25 +189,122 @@ def test_in_wall_time_the_memory_obeys_the_same_equations() -> None:
     assert memory.backlog_ms(sent_ms[-1] + 1e6) == 0.0
 
 
+def held(
+    field: str, model: str, steps: tuple[Step, ...], values: tuple[float, ...], **more: Any
+) -> VirtualConfig:
+    """A run whose settings carry the symbols."""
+    period_s = steps[0].seconds
+    physics = replace(more.pop("physics", Physics.of(model)), telemetry_period_s=period_s)
+    drive = Drive(values, field)
+    return VirtualConfig(
+        model=model,
+        shares=None,
+        mode="stream",
+        job_period_s=period_s,
+        program=steps,
+        drive=drive,
+        physics=physics,
+        **more,
+    )
+
+
 def test_symbols_in_the_clock_become_steps_of_a_programme(tmp_path: Path) -> None:
     values = symbols(40)
     steps = tuple(Step(3.0, frequency_mhz=400.0 + 200.0 * s) for s in values)
-    config = VirtualConfig(
-        model="s9",
-        shares=None,
-        mode="stream",
-        job_period_s=3.0,
-        program=steps,
-        drive=Drive(values, "frequency"),
-    )
+    config = held("frequency", "s9", steps, values)
     trace = simulate(config)
-    first = [int(np.flatnonzero(trace.job_sent_ns >= t * 3e9)[0]) for t in range(40)]
-    np.testing.assert_array_equal(trace.symbol[first], values)
+    np.testing.assert_array_equal(trace.symbol, values)
+    assert np.abs(trace.job_sent_ns - 3e9 * np.arange(40)).max() < trace.tick_ns
     with TraceWriter(str(tmp_path / "lab.db")) as writer:
         run = run_virtual(config, writer)
-    changes = TraceReader(str(tmp_path / "lab.db")).dicts(run.run, "settings")
-    clocks = [float(c["requested"]) for c in changes if c["setting"] == "frequency_mhz"]
-    np.testing.assert_allclose(clocks, [s.frequency_mhz for s in steps], rtol=1e-5)
+    reader = TraceReader(str(tmp_path / "lab.db"))
+    changes = [c for c in reader.dicts(run.run, "settings") if c["setting"] == "frequency_mhz"]
+    np.testing.assert_allclose(
+        [float(c["requested"]) for c in changes], [s.frequency_mhz for s in steps], rtol=1e-9
+    )
+    assert [c["wall_ns"] for c in changes] == [j["sent_wall_ns"] for j in reader.dicts(run.run, "jobs")]
+
+
+def test_shares_come_at_the_clock_of_their_job_and_verify() -> None:
+    values = symbols(600, seed=3)
+    steps = tuple(Step(1.0, frequency_mhz=300.0 + 400.0 * s) for s in values)
+    trace = simulate(held("frequency", "s9", steps, values, physics=Physics.off()))
+    counts = np.bincount(trace.row_job, minlength=600)
+    rate = trace.n / sum(step.frequency_mhz or 0.0 for step in steps)
+    expected = rate * np.array([step.frequency_mhz for step in steps])
+    # Poisson: the squared deviations over their expectation have the mean 1, and the slope on the clock is what it is
+    assert ((counts - expected) ** 2 / expected).mean() == pytest.approx(1.0, abs=6 * np.sqrt(2 / 600))
+    slope = np.polyfit(expected, counts, 1)
+    assert slope[0] == pytest.approx(1.0, abs=0.25)
+    undriven = simulate(
+        VirtualConfig(shares=None, seconds=600.0, mode="stream", job_period_s=1.0, physics=Physics.off())
+    )
+    nominal = sum(step.frequency_mhz or 0.0 for step in steps) / 600.0 / 631.0
+    assert trace.n / undriven.n == pytest.approx(nominal, abs=5.0 / np.sqrt(trace.n))
+
+
+def test_a_report_under_way_outlives_the_change_of_the_clock() -> None:
+    """No share is lost at the end of a step: a delay moves shares into the next one, as it does without a programme."""
+    values = symbols(300)
+    steps = tuple(Step(0.5, frequency_mhz=631.0) for _ in values)
+    physics = replace(Physics.off(), thermal=False)
+    plain, late = (
+        simulate(held("frequency", "s9", steps, values, physics=physics, plants=plants, seed=2))
+        for plants in ({}, {"temperature": 25.0})
+    )
+    assert plain.n - late.n < 0.01 * plain.n
+    delay_ms = (late.row_ns / 1e6 - late.row_found_ms).mean()
+    assert delay_ms > 50.0  # a tenth of a step
+
+
+def test_heat_follows_the_clock_into_a_planted_delay() -> None:
+    """The delay at a share is the strength times the true temperature at that reading, which lags behind the clock."""
+    values = tuple(float(s) for s in np.repeat(symbols(40, seed=5), 10))
+    steps = tuple(Step(1.0, frequency_mhz=400.0 + 200.0 * s) for s in values)
+    trace = simulate(
+        held("frequency", "lv06", steps, values, plants={"temperature": 20.0}, physics=Physics.off())
+    )
+    true_c = np.concatenate([course.temperature_c for course in trace.courses])
+    reading = np.minimum((trace.row_found_ms / 1000.0).astype(int), true_c.size - 1)
+    delay_ms = trace.row_ns / 1e6 - trace.row_found_ms
+    fitted = np.polyfit(true_c[reading], delay_ms, 1)
+    assert fitted[0] == pytest.approx(20.0, rel=0.05)
+    lagged = np.corrcoef(true_c[1:], np.array(values)[:-1])[0, 1]
+    assert lagged > 0.5
+
+
+def test_a_voltage_near_the_critical_one_costs_hashes() -> None:
+    values = symbols(100)
+    steps = tuple(Step(20.0, core_voltage_mv=1030.0 + 270.0 * s) for s in values)
+    trace = simulate(held("voltage", "lv06", steps, values))
+    assert len(trace.courses) == 100
+    wrong = np.array([course.wrong.mean() for course in trace.courses])
+    counts = np.bincount(trace.row_job, minlength=100)
+    assert 1 < (wrong > 0.05).sum() < 50
+    assert counts[wrong < 0.001].mean() == pytest.approx(
+        20.0 / 2.536, rel=0.1
+    )  # 433.6 GH/s at difficulty 256
+    expected = 20.0 / 2.536 * (1.0 - wrong[wrong > 0.05]).sum()
+    assert counts[wrong > 0.05].sum() == pytest.approx(expected, abs=5.0 * np.sqrt(expected) + 3.0)
+
+
+def test_a_duty_cycle_works_the_first_slots_and_idles_the_others() -> None:
+    base = symbols(80)
+    values = tuple(np.repeat(base, 5).tolist())
+    trace = simulate(
+        VirtualConfig(
+            shares=None,
+            mode="stream",
+            job_period_s=0.25,
+            drive=Drive(values, "duty", slots=5),
+            physics=Physics.off(),
+        )
+    )
+    works = (np.arange(400) % 5) < np.floor(5 * np.array(values) + 0.5)
+    np.testing.assert_array_equal(trace.job_difficulty, np.where(works, 256.0, 256.0 * IDLE))
+    counts = np.bincount(trace.row_job, minlength=400)
+    assert counts[~works].sum() == 0
+    assert counts[works].mean() == pytest.approx(0.25 / 0.0757, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +318,14 @@ def test_symbols_in_the_clock_become_steps_of_a_programme(tmp_path: Path) -> Non
         (VirtualConfig(shares=None, mode="stream", drive=Drive((0.5,), feedback=0.5)), "handshake"),
         (VirtualConfig(shares=None, drive=Drive((0.5,), field="frequency")), "mode stream"),
         (VirtualConfig(shares=None, mode="stream", drive=Drive((0.5,), field="frequency")), "programme"),
+        (VirtualConfig(shares=None, drive=Drive((0.5,) * 4, field="duty", slots=4)), "on a period"),
+        (VirtualConfig(shares=None, mode="stream", drive=Drive((0.5,), field="duty")), "2 slots"),
+        (held("voltage", "lv06", (Step(3.0, frequency_mhz=500.0),), (0.5,)), "core_voltage_mv"),
+        (held("frequency", "s9", (Step(3.0, frequency_mhz=500.0),) * 2, (0.5,)), "1 symbols for the 2 steps"),
+        (
+            replace(held("frequency", "s9", (Step(3.0, frequency_mhz=500.0),), (0.5,)), job_period_s=6.0),
+            "no longer and no shorter",
+        ),
         (VirtualConfig(shares=None, drive=Drive((0.5,), field="difficulty", low=512, high=300)), "ascend"),
         (
             VirtualConfig(

@@ -9,10 +9,13 @@ import pytest
 
 from firmware_bridge.emulator.effects import KINDS, checked_plants, parse_plants
 from firmware_bridge.emulator.physics import Physics
+from firmware_bridge.emulator.span import Hit
 from firmware_bridge.emulator.virtual import VirtualConfig, simulate
 from firmware_bridge.emulator.virtual_trace import VirtualTrace
+from firmware_bridge.emulator.wall import WallMiner
+from firmware_bridge.emulator.wall_config import WallConfig
 from firmware_bridge.errors import UserError
-from firmware_bridge.headers import prevhash_symbol
+from firmware_bridge.headers import Job, prevhash_symbol
 
 
 def test_plants_are_parsed() -> None:
@@ -34,7 +37,7 @@ def test_a_kind_is_planted_once() -> None:
 
 
 def test_the_table_names_unit_and_quantity() -> None:
-    assert list(KINDS) == ["input", "temperature", "quality", "thermal", "queue"]
+    assert list(KINDS) == ["input", "temperature", "quality", "thermal", "queue", "quality_delay_ms"]
     assert all(
         e.unit.startswith("ms ") and " per " in e.unit and e.quantity and e.delays for e in KINDS.values()
     )
@@ -93,3 +96,43 @@ def test_delays_far_longer_than_the_intervals_lose_no_rows() -> None:
     trace = simulate(VirtualConfig(shares=300, seed=5, plants={"quality": 60_000.0}))
     assert trace.n == 300
     assert np.all(np.diff(trace.row_ns) >= 0)
+
+
+@pytest.mark.parametrize("strength", [40.0, -25.0])
+def test_a_planted_delay_of_quality_is_a_step_at_four_times_the_floor(strength: float) -> None:
+    quiet = simulate(VirtualConfig(shares=3000, seed=2, physics=Physics.off()))
+    trace = simulate(replace(quiet.config, plants={"quality_delay_ms": strength}))
+    waits = trace.row_ns / 1e6 - trace.row_found_ms
+    good = trace.difficulty > 1024
+    assert 0.2 < good.mean() < 0.3
+    assert waits[good] == pytest.approx(max(0.0, strength), abs=0.001 if strength > 0 else 60.0)
+    # a report never overtakes an earlier one: who comes right behind a delayed one waits with it
+    assert np.median(waits[~good]) == pytest.approx(max(0.0, -strength), abs=0.001)
+    assert waits.min() >= -1e-3
+    assert (np.diff(trace.row_ns) >= 0).all()
+    response = trace.response_ns / 1e6
+    assert response[good].mean() - response[~good].mean() == pytest.approx(strength, abs=12.0)
+
+
+def test_a_miner_in_wall_time_delays_by_the_same_rule() -> None:
+    job = Job(
+        "1",
+        "5" * 64,
+        "00" * 8,
+        "00" * 8,
+        (),
+        "20000000",
+        "1d00ffff",
+        "65a00000",
+        "0000ffff",
+        difficulty=512.0,
+    )
+    miner = WallMiner(WallConfig(model="s9", host="", port=0, plants={"quality_delay_ms": 40.0}))
+    for difficulty, expected in ((2047.0, 0.0), (2048.0, 0.0), (2049.0, 40.0), (1e6, 40.0)):
+        hit = Hit(work_ms=1.0, extranonce2=1, nonce=1, version_bits=0, counter=1, difficulty=difficulty)
+        assert miner._planted(job, hit, 1.0) == expected
+    both = WallMiner(
+        WallConfig(model="s9", host="", port=0, plants={"quality_delay_ms": -40.0, "quality": 1.0})
+    )
+    hit = Hit(work_ms=1.0, extranonce2=1, nonce=1, version_bits=0, counter=1, difficulty=1024.0)
+    assert both._planted(job, hit, 1.0) == pytest.approx(41.0)

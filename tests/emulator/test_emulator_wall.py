@@ -15,9 +15,11 @@ from scipy import stats as scipy_stats
 
 from firmware_bridge.emulator import mine as mining
 from firmware_bridge.emulator.physics import Physics
+from firmware_bridge.emulator.span import PreparedJob
 from firmware_bridge.emulator.wall import WallMiner
 from firmware_bridge.emulator.wall_config import WallConfig, WallSummary
 from firmware_bridge.errors import UserError
+from firmware_bridge.headers import Job
 
 SCALE = 2.0**-26
 """Little enough work that a busy test machine keeps up."""
@@ -204,3 +206,33 @@ def test_nonsense_is_refused(change: dict[str, Any]) -> None:
     settings: dict[str, Any] = {"model": "s9", "host": "127.0.0.1", "port": 1, **change}
     with pytest.raises(UserError):
         WallMiner(WallConfig(**settings))
+
+
+@pytest.mark.parametrize("model", ["s9", "lv06", "lb-box"])
+def test_a_lucky_job_gives_more_real_shares_in_the_same_time(model: str) -> None:
+    """``winning_jobs`` in wall time: as many as its symbol says, each a hash that verifies."""
+    lbry = model == "lb-box"
+    miner = WallMiner(WallConfig(model, "127.0.0.1", 1, scale=2.0**-36, winning_jobs=0.8))
+    found = {}
+    for digits in ("00000000", "80000000", "ffffffff"):
+        claimtrie = "11" * 32 if lbry else None
+        job = Job(
+            "1", digits + "07" * 28, "00" * 60, "00" * 60, (), "20000000", "1d00ffff", "00000000", "00000000",
+            difficulty=256.0, scale=2.0**-36, version_mask=0x1FFFE000, claimtrie=claimtrie,
+        )  # fmt: skip
+        hasher = miner._hasher(PreparedJob.of(job, miner.model.floor), 0.0, miner._luck(job))
+        hits = 0
+        while hasher.hashes < 4000.0 * miner._luck(job):
+            hits += len(hasher.run(1e9, 2000))
+        found[digits] = hits / hasher.hashes, miner._luck(job)
+    assert [luck for _, luck in found.values()] == pytest.approx([0.2, 1.0, 1.8], abs=1e-6)
+    assert all(
+        0.5 < rate / found["80000000"][0] < 2.0 for rate, _ in found.values()
+    )  # each hash is as fair as before
+
+
+def test_a_leak_needs_nonces_that_are_left() -> None:
+    with pytest.raises(UserError, match="take a smaller one"):
+        WallMiner(WallConfig("s9", "127.0.0.1", 1, scale=1.0, winning_jobs=0.5))
+    with pytest.raises(UserError, match="winning_jobs"):
+        WallMiner(WallConfig("s9", "127.0.0.1", 1, winning_jobs=1.5))

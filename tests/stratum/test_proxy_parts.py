@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_bridge.errors import UserError
-from firmware_bridge.headers import Job
-from firmware_bridge.stratum.efficiency import (
+from firmware_bridge.efficiency import (
     eta,
     hash_time_for_gain,
     idle_fraction,
     idle_s,
     throughput_gain,
 )
+from firmware_bridge.errors import UserError
+from firmware_bridge.headers import Job
 from firmware_bridge.stratum.forwards import ProxyStats, reason_of
 from firmware_bridge.stratum.lines import WireError
 from firmware_bridge.stratum.proxy import ProxyConfig, Upstream

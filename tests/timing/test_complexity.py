@@ -13,6 +13,9 @@ from hypothesis.extra.numpy import arrays
 from firmware_bridge.timing import complexity as c
 from firmware_bridge.timing.run_data import FloatArray
 
+# what the tests of this file share is made by one worker
+pytestmark = pytest.mark.xdist_group("complexity")
+
 
 def samples() -> list[FloatArray]:
     rng = np.random.default_rng(2)

@@ -6,6 +6,9 @@ import pytest
 from firmware_bridge.timing.fits import MODELS, Fit, emg_log_density, fit_models
 from firmware_bridge.timing.run_data import FloatArray, RunData
 
+# what the tests of this file share is made by one worker
+pytestmark = pytest.mark.xdist_group("fits")
+
 
 def fits_of(x: FloatArray, seed: int = 0) -> dict[str, Fit]:
     return {fit.model: fit for fit in fit_models(x, np.random.default_rng(seed))}

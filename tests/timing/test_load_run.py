@@ -192,3 +192,15 @@ def test_an_extranonce2_too_long_for_a_number_keeps_the_timing(tmp_path: Path) -
     data = load_run(TraceReader(url), number)
     assert data.n == 1
     assert not data.extranonce2_known
+
+
+def test_shares_of_jobs_that_are_not_stored_are_read_without_a_symbol(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'lab.db'}"
+    with TraceWriter(url) as writer:
+        run = writer.begin_run(RunRecord(kind="live", source="bridge", mode="swh", clock_tick_ns=1))
+        run.miner(MinerRow("alice", model="s9", floor=256.0))
+        run.shares([share(1, 7, 10.0 * n) for n in range(1, 5)])
+        run.end("success")
+    data = load_run(TraceReader(url), 1)
+    assert data.n == 4
+    assert np.isnan(data.symbol).all()

@@ -13,6 +13,9 @@ import pytest
 from firmware_bridge.timing.run_data import MinerInfo, RunData, build_run_data
 from firmware_bridge.timing.summary import plain_json, summarise
 
+# what the tests of this file share is made by one worker
+pytestmark = pytest.mark.xdist_group("summary")
+
 STREAM_KEYS = {
     *(
         "n",

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firmware_bridge.bm13xx import link
 from firmware_bridge.bm13xx.miner import SerialMiner, SerialMinerConfig
 from firmware_bridge.bm13xx.port import SerialPort
 from firmware_bridge.clock import VirtualClock
@@ -159,7 +160,8 @@ async def test_stratum_bytes_give_the_same_rows_again(tmp_path: Path) -> None:
     assert sorted(refeed.stratum_shares(reader, 1), key=lambda row: row.miner) == stored
 
 
-async def test_serial_bytes_give_the_same_rows_again(tmp_path: Path) -> None:
+async def test_serial_bytes_give_the_same_rows_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "ANSWER_TIMEOUT_S", 10.0)  # a busy machine is slower than a chip
     emulated_chain = Bm1366(Bm1366Config(chips=2, scale=2.0**-23, pace=4.0))
     path = emulated_chain.start()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
@@ -76,6 +75,28 @@ def test_rows_survive_and_both_readers_agree(
             assert same(null[name], slow.null[name]), name
             expected = [getattr(row, name) is None for row in rows]
             assert slow.null[name].tolist() == expected
+
+
+@pytest.mark.parametrize("columnar", [True, False])
+def test_stretches_lie_evenly_in_a_run_and_hold_no_more_than_asked(
+    tmp_path: Path, columnar: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not columnar:
+        monkeypatch.setattr(fast, "available", lambda: False)
+    base = ShareRow(1, *[None] * 15)
+    for _ in range(2):
+        write(str(tmp_path / "lab.db"), [base._replace(wall_ns=i) for i in range(1003)])
+    reader = TraceReader(str(tmp_path / "lab.db"))
+    assert reader.stretches(2, 1003) is None
+    for most in (1, 7, 50, 400, 999, 1002):
+        found = reader.columns(2, "shares", ["wall_ns"], stretches=reader.stretches(2, most)).values[
+            "wall_ns"
+        ]
+        assert 0 < found.size <= most
+        assert (np.diff(found) > 0).all()
+        if most >= 50:
+            assert found.size > 0.9 * most
+            assert found[-1] > 1003 * 0.89
 
 
 def test_nanoseconds_above_2_to_53_stay_exact_beside_nulls(tmp_path: Path) -> None:
@@ -208,15 +229,12 @@ def test_a_reader_works_while_a_writer_writes(tmp_path: Path) -> None:
     assert seen[-1] > seen[0]
 
 
-@pytest.fixture(params=["sqlite+pysqlite", "server"])
+@pytest.fixture(params=["sqlite+pysqlite", pytest.param("server", marks=pytest.mark.xdist_group("postgres"))])
 def other_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database behind SQLAlchemy; an empty one on a server where $ASICLAB_TEST_DATABASE names it."""
-    if request.param != "server":
-        return f"sqlite+pysqlite:///{tmp_path / 'lab.db'}"
-    url = os.environ.get("ASICLAB_TEST_DATABASE")
-    if not url:
-        pytest.skip("set ASICLAB_TEST_DATABASE to the URL of an empty database to test a server")
-    return url
+    """An empty database that is not a file of the standard library's SQLite."""
+    if request.param == "server":
+        return str(request.getfixturevalue("server_url"))
+    return f"sqlite+pysqlite:///{tmp_path / 'lab.db'}"
 
 
 def test_any_other_sqlalchemy_url_works_too(other_url: str) -> None:

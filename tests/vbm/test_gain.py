@@ -20,9 +20,9 @@ from experiments.vbm import (
     model_rows,
     order_of,
 )
+from firmware_bridge.efficiency import eta, throughput_gain
 from firmware_bridge.emulator.delay import Tally
 from firmware_bridge.errors import UserError
-from firmware_bridge.stratum.efficiency import eta, throughput_gain
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say_and_equal_arms_rarely_differ() -> None:

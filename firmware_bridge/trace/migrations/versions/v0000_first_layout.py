@@ -12,6 +12,11 @@ revision = "0000"
 down_revision = None
 
 _id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_number = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
+
+
+def _short(length: int) -> sa.String:
+    return sa.String(length).with_variant(sa.Text(), "postgresql")  # as SQLite, which holds nobody to it
 
 
 def upgrade() -> None:
@@ -19,19 +24,19 @@ def upgrade() -> None:
         "events",
         sa.Column("id", _id, primary_key=True),
         sa.Column("run", _id, nullable=False),
-        sa.Column("miner", sa.Integer()),
+        sa.Column("miner", _number),
         sa.Column("wall_ns", sa.BigInteger()),
         sa.Column("monotonic_ns", sa.BigInteger()),
-        sa.Column("kind", sa.String(48), nullable=False),
-        sa.Column("severity", sa.String(8), nullable=False),
+        sa.Column("kind", _short(48), nullable=False),
+        sa.Column("severity", _short(8), nullable=False),
         sa.Column("detail", sa.Text()),
     )
     op.create_table(
         "jobs",
         sa.Column("id", _id, primary_key=True),
         sa.Column("run", _id, nullable=False),
-        sa.Column("job", sa.Integer(), nullable=False),
-        sa.Column("miner", sa.Integer()),
+        sa.Column("job", _number, nullable=False),
+        sa.Column("miner", _number),
         sa.Column("job_id", sa.Text(), nullable=False),
         sa.Column("prevhash", sa.Text()),
         sa.Column("coinb1", sa.Text()),
@@ -41,7 +46,7 @@ def upgrade() -> None:
         sa.Column("nbits", sa.Text()),
         sa.Column("ntime", sa.Text()),
         sa.Column("extranonce1", sa.Text()),
-        sa.Column("extranonce2_size", sa.Integer()),
+        sa.Column("extranonce2_size", _number),
         sa.Column("clean", sa.Boolean()),
         sa.Column("difficulty", sa.Float()),
         sa.Column("scale", sa.Float()),
@@ -54,11 +59,11 @@ def upgrade() -> None:
         "miners",
         sa.Column("id", _id, primary_key=True),
         sa.Column("run", _id, nullable=False),
-        sa.Column("miner", sa.Integer(), nullable=False),
+        sa.Column("miner", _number, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("user_agent", sa.Text()),
         sa.Column("address", sa.Text()),
-        sa.Column("model", sa.String(32)),
+        sa.Column("model", _short(32)),
         sa.Column("extranonce1", sa.Text()),
         sa.Column("version_mask", sa.BigInteger()),
         sa.Column("scale", sa.Float(), nullable=False),
@@ -68,15 +73,15 @@ def upgrade() -> None:
     op.create_table(
         "runs",
         sa.Column("run", _id, primary_key=True),
-        sa.Column("run_id", sa.String(40), nullable=False, unique=True),
-        sa.Column("kind", sa.String(16), nullable=False),
-        sa.Column("source", sa.String(64), nullable=False),
+        sa.Column("run_id", _short(40), nullable=False, unique=True),
+        sa.Column("kind", _short(16), nullable=False),
+        sa.Column("source", _short(64), nullable=False),
         sa.Column("unverified", sa.Boolean(), nullable=False),
-        sa.Column("mode", sa.String(16)),
+        sa.Column("mode", _short(16)),
         sa.Column("started_wall_ns", sa.BigInteger()),
         sa.Column("started_monotonic_ns", sa.BigInteger()),
         sa.Column("ended_wall_ns", sa.BigInteger()),
-        sa.Column("exit_status", sa.String(16)),
+        sa.Column("exit_status", _short(16)),
         sa.Column("exit_reason", sa.Text()),
         sa.Column("config", sa.JSON(), nullable=False),
         sa.Column("seeds", sa.JSON(), nullable=False),
@@ -86,7 +91,7 @@ def upgrade() -> None:
         sa.Column("git", sa.JSON(), nullable=False),
         sa.Column("host", sa.JSON(), nullable=False),
         sa.Column("clock_tick_ns", sa.BigInteger()),
-        sa.Column("clock_source", sa.String(64)),
+        sa.Column("clock_source", _short(64)),
         sa.Column("jitter_floor", sa.JSON(), nullable=False),
         sa.Column("tags", sa.JSON(), nullable=False),
         sa.Column("notes", sa.Text(), nullable=False),
@@ -97,7 +102,7 @@ def upgrade() -> None:
         "settings",
         sa.Column("id", _id, primary_key=True),
         sa.Column("run", _id, nullable=False),
-        sa.Column("miner", sa.Integer()),
+        sa.Column("miner", _number),
         sa.Column("wall_ns", sa.BigInteger()),
         sa.Column("setting", sa.Text(), nullable=False),
         sa.Column("previous", sa.Text()),
@@ -109,8 +114,8 @@ def upgrade() -> None:
         "shares",
         sa.Column("id", _id, primary_key=True),
         sa.Column("run", _id, nullable=False),
-        sa.Column("miner", sa.Integer(), nullable=False),
-        sa.Column("job", sa.Integer()),
+        sa.Column("miner", _number, nullable=False),
+        sa.Column("job", _number),
         sa.Column("job_id", sa.Text()),
         sa.Column("extranonce2", sa.Text()),
         sa.Column("ntime", sa.Text()),
@@ -128,7 +133,7 @@ def upgrade() -> None:
         "telemetry",
         sa.Column("id", _id, primary_key=True),
         sa.Column("run", _id, nullable=False),
-        sa.Column("miner", sa.Integer()),
+        sa.Column("miner", _number),
         sa.Column("wall_ns", sa.BigInteger()),
         sa.Column("monotonic_ns", sa.BigInteger()),
         sa.Column("temperature_c", sa.Float()),

@@ -17,22 +17,27 @@ by (``idle_s``), as a rule nothing, and then there is nothing to win.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
+from typing import TypeVar
+
+Seconds = TypeVar("Seconds", float, Fraction)
 
 
-def _time(name: str, value: float) -> float:
+def _time(name: str, value: Seconds) -> Seconds:
     if not 0.0 <= value < math.inf:
         raise ValueError(f"{name} is a time of 0 s or more, not {value!r}")
     return value
 
 
-def eta(t_hash_s: float, t_network_s: float, t_stratum_s: float = 0.0) -> float | None:
-    """Fraction of a cycle that is spent hashing; None where all three times are 0.
+def eta(t_hash_s: Seconds, t_network_s: Seconds, t_stratum_s: Seconds | int = 0) -> Seconds | None:
+    """Fraction of a cycle that is spent hashing, exact where the times are fractions; None where all three are 0.
 
     Raises:
         ValueError: if a time is negative or not finite.
     """
     hashing = _time("t_hash_s", t_hash_s)
-    cycle = hashing + _time("t_network_s", t_network_s) + _time("t_stratum_s", t_stratum_s)
+    _time("t_stratum_s", float(t_stratum_s))
+    cycle = hashing + _time("t_network_s", t_network_s) + t_stratum_s
     return hashing / cycle if cycle else None
 
 
