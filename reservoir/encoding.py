@@ -3,6 +3,9 @@
 A symbol is a number in [0, 1). Step t of the input has one symbol per slot of the mask; each slot is one job. A job
 field carries a symbol only to its own resolution: a decoded symbol is less than :attr:`Encoding.resolution` away from
 the one encoded, but the value stored with the job is the symbol as it was made.
+
+Clock and core voltage are no fields of a job but settings of the miner. A step holds its setting for a period, its job
+keeps the symbol, and the trace's rows of settings say what was set and when.
 """
 
 from __future__ import annotations
@@ -21,7 +24,23 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
 Mode = Literal["dialogue", "monologue", "constant"]
-Field = Literal["prevhash", "coinbase", "extranonce1", "version_bits", "ntime", "difficulty", "duty"]
+Field = Literal[
+    "prevhash",
+    "coinbase",
+    "extranonce1",
+    "version_bits",
+    "ntime",
+    "difficulty",
+    "frequency",
+    "voltage",
+    "duty",
+]
+SETTINGS = {"frequency": "frequency_mhz", "voltage": "core_voltage_mv"}
+"""Fields that are settings of the miner, and what the trace calls them."""
+ON_A_PERIOD = (*SETTINGS, "duty")
+"""Fields that are held for a period: no share calls for the next one."""
+PRINTING = ("difficulty", *ON_A_PERIOD)
+"""Fields that print the input into the timing through the rate of shares: the silicon computes nothing for that."""
 
 HALF_RESPONSE_NS = 1e9
 """The response that feeds back as 1/2."""
@@ -162,14 +181,17 @@ class Encoding:
 
     Fields and what they take of a symbol s:
 
-    * ``prevhash`` (emulator only), ``coinbase``, ``extranonce1``: 4 bytes, the big-endian number ``floor(s 2^32)``;
+    * ``prevhash`` (own pool only), ``coinbase``, ``extranonce1``: 4 bytes, the big-endian number ``floor(s 2^32)``;
     * ``version_bits``: ``floor(s 2^13)`` in the low 13 bits, which no miner rolls under the mask 0x1fffe000;
     * ``ntime``: ``floor(s 4096)`` s after the last multiple of 4096 s, so that it can be read back without a clock;
     * ``difficulty``: ``d_low (d_high / d_low)^s``, rounded down for miners that read integers;
     * ``duty``: the first ``round(s V)`` of the V slots have the difficulty ``d_low``, the others 2^40 times as much.
-      The slots share the symbol of their step, made at the first of them.
+      The slots share the symbol of their step, made at the first of them;
+    * ``frequency``, ``voltage``: the miner is set to ``setting_low + s (setting_high - setting_low)``, to the nearest
+      multiple of ``setting_step`` between the two; see :meth:`setting`. The inverse is :meth:`decode` of what was set.
 
-    ``difficulty`` and ``duty`` print the input into the timing without any help of the silicon: compare with them.
+    ``difficulty``, ``duty``, ``frequency`` and ``voltage`` print the input into the timing without any computation: the
+    rate of shares follows them. Compare with an emulator that has nothing else.
 
     Attributes:
         field: see above.
@@ -181,6 +203,9 @@ class Encoding:
         d_low: working difficulty, or the lowest.
         d_high: the highest.
         integer_difficulty: whether the miner reads whole numbers only.
+        setting_low: clock in MHz or core voltage in mV that 0 becomes, within the limits of the model.
+        setting_high: that 1 becomes.
+        setting_step: distance of two values that the miner takes; 0 where it takes any.
     """
 
     field: Field = "coinbase"
@@ -192,6 +217,9 @@ class Encoding:
     d_low: float = 256.0
     d_high: float = 1024.0
     integer_difficulty: bool = True
+    setting_low: float | None = None
+    setting_high: float | None = None
+    setting_step: float = 0.0
 
     def __post_init__(self) -> None:
         for name, known in (("field", Field), ("mode", Mode)):
@@ -206,6 +234,23 @@ class Encoding:
             raise UserError("this miner reads a difficulty as an integer: give whole d_low and d_high")
         if self.field == "duty" and (self.slots < 2 or self.mask != Mask((1.0,) * self.slots)):
             raise UserError("duty needs a mask of 2 slots or more, all weights and the gain 1")
+        if self.field in SETTINGS:
+            self._check_setting()
+
+    def _check_setting(self) -> None:
+        if self.setting_low is None or self.setting_high is None:
+            raise UserError(f"{self.field} needs setting_low and setting_high: what 0 and 1 stand for")
+        if not 0.0 < self.setting_low < self.setting_high < math.inf:
+            raise UserError(
+                f"{self.field} goes from a low to a high setting above 0, not from {self.setting_low!r} to "
+                f"{self.setting_high!r}"
+            )
+        low, high = self._grid()
+        if not 0.0 <= self.setting_step < math.inf or not low < high:
+            raise UserError(
+                f"{self.field}: steps of {self.setting_step!r} leave no two values between {self.setting_low!r} and "
+                f"{self.setting_high!r}"
+            )
 
     @property
     def slots(self) -> int:
@@ -230,6 +275,8 @@ class Encoding:
                 return step if self.integer_difficulty else 0.0
             case "duty":
                 return 1.0 / self.slots
+            case "frequency" | "voltage":
+                return self.setting_step / self._span()[1]
             case _:
                 return 2.0**-32
 
@@ -286,9 +333,45 @@ class Encoding:
                     raise UserError("a symbol in ntime needs the time of its job")
                 now_s = wall_ns // 1_000_000_000
                 content = now_s - now_s % NTIME_SPAN + int(s * NTIME_SPAN)
+            case "frequency" | "voltage":
+                return {"value": s}  # the job carries it by name only, see setting()
             case _:
                 return {"value": s, "difficulty": self._difficulty(s, slot)}
         return {"value": s, self.field: content}
+
+    def setting(self, symbol: float) -> dict[str, float]:
+        """What the miner is set to for a symbol in [0, 1): ``frequency_mhz`` or ``core_voltage_mv`` and its value.
+
+        Raises:
+            UserError: if the symbol is outside, or the field is not a setting.
+        """
+        if self.field not in SETTINGS:
+            raise UserError(f"{self.field} is a field of a job and sets nothing on the miner")
+        s = float(symbol)
+        if not 0.0 <= s < 1.0:
+            raise UserError(f"a symbol is at least 0 and below 1, not {s!r}")
+        low, span = self._span()
+        value = low + s * span
+        if self.setting_step:
+            least, most = self._grid()
+            value = min(max(round(value / self.setting_step), least), most) * self.setting_step
+        return {SETTINGS[self.field]: value}
+
+    def _span(self) -> tuple[float, float]:
+        """Lowest setting, and how far the highest is from it."""
+        low, high = self.setting_low or 0.0, self.setting_high or 0.0
+        return low, high - low
+
+    def _grid(self) -> tuple[float, float]:
+        """First and last multiple of the step within the range, in steps."""
+        low, span = self._span()
+        if not self.setting_step > 0.0:
+            return low, low + span
+        # a whole number of steps that rounding left just beside itself stays what it is
+        return (
+            math.ceil(low / self.setting_step - 1e-9),
+            math.floor((low + span) / self.setting_step + 1e-9),
+        )
 
     def _difficulty(self, s: float, slot: int) -> float:
         if self.field == "duty":
@@ -302,7 +385,7 @@ class Encoding:
 
         Args:
             sent: fields of a job, as :meth:`encode` made them or as a trace stores them (hex); under ``duty`` those of
-                all slots of a step, in order.
+                all slots of a step, in order; under ``frequency`` and ``voltage`` the setting that was in force.
 
         Raises:
             UserError: if the field is missing, or under ``duty`` a slot.
@@ -312,13 +395,16 @@ class Encoding:
             raise UserError(
                 f"a symbol in {self.field} takes the fields of {self.slots} jobs, not {len(jobs)}"
             )
-        name = "difficulty" if self.carries_difficulty else self.field
+        name = "difficulty" if self.carries_difficulty else SETTINGS.get(self.field, self.field)
         if any(job.get(name) is None for job in jobs):
             raise UserError(f"the job carries no symbol in {name}; its fields are {', '.join(jobs[0])}")
         if self.field == "duty":
             return sum(float(job[name]) < self.d_low * math.sqrt(IDLE) for job in jobs) / self.slots
         if self.field == "difficulty":
             return math.log(float(jobs[0][name]) / self.d_low) / math.log(self.d_high / self.d_low)
+        if self.field in SETTINGS:
+            low, span = self._span()
+            return (float(jobs[0][name]) - low) / span
         number = _number(jobs[0][name], self.field)
         if self.field == "version_bits":
             return (number & ((1 << FREE_VERSION_BITS) - 1)) / 2.0**FREE_VERSION_BITS

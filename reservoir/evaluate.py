@@ -4,9 +4,9 @@ The score is ``nrmse_std`` (1 is what predicting the mean of the test block scor
 input and the states, trained by :class:`reservoir.rule.Rule`. The verdict is on
 :func:`reservoir.gain.gain_over_input_only`, and on nothing else; its three codes were fixed before any data were seen:
 
-- ``cannot-tell``: fewer than 100 test steps, fewer than 10 training steps per weight, or states that do not vary.
+- ``cannot_tell``: fewer than 100 test steps, fewer than 10 training steps per weight, or states that do not vary.
 - ``gain``: the lower end of the interval of the gain is above 0.
-- ``no-gain``: it is not.
+- ``no_gain``: it is not.
 
 A gain says that the states know something about the target that the present input does not. A delay line does so as
 well, at no cost: the text says how the states stand to one with as many weights.
@@ -24,6 +24,7 @@ import numpy.typing as npt
 from firmware_bridge.errors import UserError
 from firmware_bridge.timing.bootstrap import Bootstrap
 from firmware_bridge.timing.surrogates import phase_randomised
+from firmware_bridge.verdict import Verdict
 from reservoir.baselines import delay_line, pair_products
 from reservoir.gain import GAP, PERMUTATIONS, Gain, Permute, gain_over_input_only, target_of
 from reservoir.networks import EchoStateNetwork
@@ -41,14 +42,6 @@ NETWORK_INPUT_SCALINGS = (0.05, 0.5, 5.0)
 wants the first (``reservoir.md`` §1.5, as are radius and bias), parity the last."""
 NARMA_INPUT_MEAN, NARMA_INPUT_SD = 0.25, 0.5 / np.sqrt(12.0)
 MATCHED = "delay_line_matched"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The outcome in a word and in one or two sentences."""
-
-    code: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -294,10 +287,10 @@ def _verdict(
     weights = inputs.shape[1] + x.shape[1]
     scale = "NRMSE is the RMSE over the standard deviation of the target"
     if not bool((np.ptp(x[: split.train], axis=0) > 0).any()):
-        return Verdict("cannot-tell", "The states do not vary over the training steps, so they say nothing.")
+        return Verdict("cannot_tell", "The states do not vary over the training steps, so they say nothing.")
     if split.test < FEWEST_TEST_STEPS or split.train < FEWEST_STEPS_PER_WEIGHT * weights:
         return Verdict(
-            "cannot-tell",
+            "cannot_tell",
             f"Too few steps to tell: {split.train} train {weights} weights and {split.test} test them, and at least "
             f"{FEWEST_STEPS_PER_WEIGHT * weights} and {FEWEST_TEST_STEPS} are needed.",
         )
@@ -319,4 +312,4 @@ def _verdict(
         f"No gain found over the input alone: {gain.gain:.4f} ({low:.4f} to {high:.4f}); a gain of "
         f"{gain.detectable:.4f} would have been found."
     )
-    return Verdict("no-gain", f"{found} {beside}")
+    return Verdict("no_gain", f"{found} {beside}")

@@ -14,6 +14,8 @@ The period of step t reaches from the sending of its first job to that of the ne
 ``last``       ms from the last share within the period to its end: carries the clock of whoever sends the jobs
 ``chip``       shares within the period from each chip
 ``core:K``     shares within the period from each of K equal groups of the 128 core numbers
+``chip_arrival`` ms from the start of the step to the first share within the period from each chip
+``core_arrival:K`` likewise from each of K equal groups of the core numbers
 ``nodes:V``    virtual nodes: per slot the response of its own first share, and the shares that arrived in its time
 ``telemetry:NAME`` last reading before the end of the step
 ``period``     ms that the step lasted: in a dialogue the response and the turnaround of the bridge
@@ -215,6 +217,22 @@ class _View:
         flat = np.bincount(self.period_of_row[rows] * groups + group, minlength=total * groups)
         return flat.reshape(total, groups).astype(np.float64)
 
+    def first_of_groups(self, group: IntArray, groups: int) -> FloatArray:
+        """ms from the start of each step to the first share of each group in its period, nan without one, (T, groups).
+
+        Args:
+            group: of each of :attr:`rows`, -1 where that is not known.
+            groups: how many.
+        """
+        known = np.flatnonzero(group >= 0)
+        rows = self.rows[known]
+        place = self.period_of_row[known] * groups + group[known]
+        first = _first(place, rows, len(self.steps) * groups)
+        since = (self.steps.time_ns - self.start_ns[0]) / NS_PER_MS
+        start = (self.start_ns - self.start_ns[0]) / NS_PER_MS
+        found = _taken(since, first).reshape(len(self.steps), groups)
+        return np.asarray(found - start[:, None])
+
 
 def _first(place: IntArray, rows: npt.NDArray[np.intp], places: int) -> IntArray:
     """The earliest of ``rows`` at each place, -1 where there is none."""
@@ -297,6 +315,22 @@ def _core(view: _View, argument: str) -> _Found:
     return [(f"core[{k}/{groups}]", "1", counts[:, k]) for k in range(groups)]
 
 
+def _chip_arrival(view: _View, argument: str) -> _Found:
+    chips = _decoded(view.steps.chip, "chip") + 1
+    found = view.first_of_groups(view.steps.chip[view.rows], chips)
+    return [(f"chip_arrival[{k}]", "ms", found[:, k]) for k in range(chips)]
+
+
+def _core_arrival(view: _View, argument: str) -> _Found:
+    groups = _whole(argument, "core_arrival:K", 1, CORES)
+    _decoded(view.steps.core, "core")
+    core = view.steps.core[view.rows]
+    found = view.first_of_groups(
+        np.where(core < 0, -1, np.minimum(core * groups // CORES, groups - 1)), groups
+    )
+    return [(f"core_arrival[{k}/{groups}]", "ms", found[:, k]) for k in range(groups)]
+
+
 def _nodes(view: _View, argument: str) -> _Found:
     steps = view.steps
     slots = _whole(argument, "nodes:V", 1, 10_000)
@@ -357,6 +391,8 @@ KINDS: Mapping[str, Callable[[_View, str], _Found]] = {
     "last": _last,
     "chip": _chip,
     "core": _core,
+    "chip_arrival": _chip_arrival,
+    "core_arrival": _core_arrival,
     "nodes": _nodes,
     "telemetry": _telemetry,
     "period": _period,
@@ -364,4 +400,4 @@ KINDS: Mapping[str, Callable[[_View, str], _Found]] = {
 }
 """Every kind of observation."""
 
-WITH_ARGUMENT = ("count_windows", "core", "nodes", "telemetry")
+WITH_ARGUMENT = ("count_windows", "core", "core_arrival", "nodes", "telemetry")

@@ -7,6 +7,7 @@ it: no miner answers at once, and in a handshake it is what called for that job.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,7 @@ from firmware_bridge.timing.run_data import NS_PER_MS, BoolArray, FloatArray, In
 if TYPE_CHECKING:
     from firmware_bridge.trace.reader import Columns, TraceReader
 
+JOB_COLUMNS = ("job", "miner", "symbol", "symbol_fields", "difficulty", "prevhash")
 NOT_READINGS = ("id", "run", "miner", "wall_ns", "monotonic_ns", "raw", "source")
 
 
@@ -41,7 +43,8 @@ class Steps:
         symbol: what each job carried, (T, V); nan where none.
         difficulty: what each job asked for, (T, V).
         heard_ns: response that called for each job, or the last one before that, (T, V); 0 before the first. With it
-            ``encoding.unmix`` takes the feedback out of the symbols of a dialogue.
+            ``encoding.unmix`` takes the feedback out of the symbols of a dialogue. Where a job says what its symbol
+            took in, it is that.
         step: of each share's own job, (n,).
         slot: likewise, (n,).
         time_ns: arrival, ascending, (n,).
@@ -99,6 +102,9 @@ class Jobs:
     sent_ns: IntArray
     symbol: FloatArray
     difficulty: FloatArray | None = None
+    heard_ns: IntArray | None = (
+        None  # as the symbol took it in, -1 where the job does not say; None: no job does
+    )
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,8 @@ def steps_of(
     response = column(shares.response_ns, time_ns - own_sent)
     since = column(shares.since_notify_ns, time_ns - sent[newest])
     heard = _heard(sent, time_ns, response, job, duplicate, calls)
+    if jobs.heard_ns is not None:
+        heard = np.where(jobs.heard_ns >= 0, jobs.heard_ns, heard)
     inside = named & ~duplicate & (job < t * slots)
     _count(out, "no job", int((~named).sum()))
     _count(out, "duplicate", int((named & duplicate).sum()))
@@ -261,7 +269,7 @@ def read_steps(
     left_out = _refused(trace, run, wanted, bool(record["unverified"]))
     _count(left_out, f"no {data.time_source} stamp", data.rows_left_out)
     clock = "monotonic_ns" if data.time_source == "monotonic" else "wall_ns"  # kernel stamps are wall time
-    table = trace.columns(run, "jobs", ("job", "miner", "symbol", "difficulty", f"sent_{clock}", "prevhash"))
+    table = trace.columns(run, "jobs", (*JOB_COLUMNS, f"sent_{clock}"))
     response_ns = _responses(data)
     sent, known = _sent(table, f"sent_{clock}", data, response_ns)
     own = known & (table.null["miner"] | (table.values["miner"] == wanted))
@@ -287,6 +295,7 @@ def read_steps(
             sent[rows],
             symbol[rows],
             np.where(table.null["difficulty"], np.nan, table.values["difficulty"].astype(np.float64))[rows],
+            _told_heard(table, rows) if record["kind"] == "live" else None,
         ),
         Shares(
             job=job,
@@ -378,6 +387,13 @@ def _from_prevhash(symbol: FloatArray, table: Columns) -> FloatArray:
     for row in np.flatnonzero(np.isnan(symbol) & ~table.null["prevhash"]).tolist():
         found[row] = encoding.decode({"prevhash": table.values["prevhash"][row]})
     return found
+
+
+def _told_heard(table: Columns, rows: IntArray) -> IntArray:
+    """Response that the symbol of each job took in, as the job itself says; -1 where it does not, (J,)."""
+    texts = table.values["symbol_fields"][rows]
+    told = [json.loads(t).get("heard_ns", -1) if t and '"heard_ns"' in t else -1 for t in texts]
+    return np.array(told, np.int64)
 
 
 def _telemetry(trace: TraceReader, run: int, miner: int, clock: str) -> dict[str, Readings]:

@@ -129,6 +129,34 @@ def test_a_field_tells_as_many_symbols_apart_as_its_resolution_says(encoding: En
     assert len(set(decoded)) == levels.size
 
 
+@given(
+    s=symbols,
+    low=st.floats(1.0, 1300.0),
+    span=st.floats(1.0, 500.0),
+    step=st.sampled_from([0.0, 0.5, 1.0, 6.25, 25.0]),
+    field=st.sampled_from(["frequency", "voltage"]),
+)
+def test_a_symbol_comes_back_from_the_setting_and_no_setting_leaves_its_range(
+    s: float, low: float, span: float, step: float, field: str
+) -> None:
+    wanted = {"setting_low": low, "setting_high": low + span, "setting_step": step}
+    if step and math.floor((low + span) / step) <= math.ceil(low / step):
+        with pytest.raises(UserError, match="no two values"):
+            Encoding(field, **wanted)  # type: ignore[arg-type]
+        return
+    encoding = Encoding(field, **wanted)  # type: ignore[arg-type]
+    ((name, value),) = encoding.setting(s).items()
+    assert name == {"frequency": "frequency_mhz", "voltage": "core_voltage_mv"}[field]
+    assert low - 1e-6 <= value <= low + span + 1e-6
+    if step:
+        assert value / step == pytest.approx(round(value / step), abs=1e-9)
+    assert abs(encoding.decode({name: value}) - s) <= encoding.resolution + 1e-9
+    assert encoding.encode(s) == {"value": s}  # no field of the job carries it
+    assert Encoding.from_json(json.loads(json.dumps(encoding.to_json()))) == encoding
+    again = encoding.setting(min(encoding.decode({name: value}), 0.999999999))
+    assert again == pytest.approx({name: value}, rel=1e-8)
+
+
 @pytest.mark.parametrize("name", ["coinbase", "extranonce1", "version_bits", "ntime", "difficulty"])
 def test_the_job_that_a_bridge_makes_carries_the_symbol(name: str) -> None:
     encoding = Encoding(name)  # type: ignore[arg-type]
@@ -191,10 +219,20 @@ def test_what_makes_no_sense_is_refused() -> None:
         ({"d_high": 1.0}, "d_low < d_high"),
         ({"d_low": 2.5}, "integer"),
         ({"field": "duty"}, "duty needs"),
+        ({"field": "frequency"}, "setting_low and setting_high"),
+        ({"field": "voltage", "setting_low": 9.0, "setting_high": 8.0}, "from a low to a high"),
+        (
+            {"field": "voltage", "setting_low": 8.0, "setting_high": 9.0, "setting_step": -1.0},
+            "no two values",
+        ),
         ({"colour": "red"}, "no colour"),
     ):
         with pytest.raises(UserError, match=match):
             Encoding.from_json(bad)
+    with pytest.raises(UserError, match="sets nothing"):
+        Encoding().setting(0.5)
+    with pytest.raises(UserError, match="below 1"):
+        Encoding("frequency", setting_low=1.0, setting_high=2.0).setting(1.0)
     with pytest.raises(UserError, match="not 0"):
         Mask((0.0, 0.0))
     with pytest.raises(UserError, match="gain"):

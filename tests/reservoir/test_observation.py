@@ -48,6 +48,8 @@ KNOWN: dict[str, list[list[float]]] = {
     "last": [[60, 40, NAN, 10]],
     "chip": [[1, 0, 0, 1], [0, 1, 0, 0], [1, 1, 0, 0]],
     "core:2": [[2, 0, 0, 1], [0, 2, 0, 0]],
+    "chip_arrival": [[30, NAN, NAN, 90], [NAN, 60, NAN, NAN], [40, 50, NAN, NAN]],
+    "core_arrival:2": [[30, NAN, NAN, 90], [NAN, 50, NAN, NAN]],
     "nodes:1": [[30, 60, NAN, 90], [2, 2, 0, 1]],
     "telemetry:temperature_c": [[NAN, 51, 52, 52]],
     "period": [[100, 100, 100, 100]],

@@ -15,6 +15,9 @@ from reservoir.evaluate import Evaluation, evaluate
 from reservoir.rule import Split
 from reservoir.tasks import narma
 
+# what the tests of this file share is made by one worker
+pytestmark = pytest.mark.xdist_group("plots")
+
 SPLIT = Split(washout=50, train=300, test=150)
 
 
