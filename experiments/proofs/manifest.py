@@ -1,0 +1,216 @@
+"""``statements.json``: what was agreed to be proved, so that a weakened statement shows in review as a changed line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.proofs import store
+from experiments.proofs.declarations import statement_of
+from experiments.proofs.findings import Theorem, Violation
+from experiments.proofs.runner import Constant
+from experiments.proofs.sources import MANIFEST, Module, Project
+
+_DEFINES = ("def", "abbrev", "structure", "class", "inductive", "instance")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something is declared."""
+
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Statements, the definitions that they are made of, and the examples that show them not to be empty.
+
+    Attributes:
+        lean: version that printed them.
+        theorems: rows by name.
+        definitions: rows by name, or by module and source where a declaration has no name.
+        examples: rows by module and statement.
+        modules: title and introduction of each module by its name.
+        places: where each row stands in the project; empty in a manifest that was read.
+    """
+
+    lean: str
+    theorems: dict[str, dict[str, Any]]
+    definitions: dict[str, dict[str, Any]]
+    examples: dict[str, dict[str, Any]]
+    modules: dict[str, dict[str, Any]]
+    places: dict[str, Place]
+
+    def to_text(self) -> str:
+        """Text of the file: one line per fact, in the order of the modules."""
+        rows = {
+            "lean": self.lean,
+            "modules": list(self.modules.values()),
+            "theorems": list(self.theorems.values()),
+            "definitions": list(self.definitions.values()),
+            "examples": list(self.examples.values()),
+        }
+        return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+
+
+def made(project: Project, lean: str, theorems: list[Theorem], constants: tuple[Constant, ...]) -> Manifest:
+    """The manifest of what a project proves now.
+
+    Args:
+        project: as read.
+        lean: version that printed the statements.
+        theorems: public ones.
+        constants: all of Lean's.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    places: dict[str, Place] = {}
+    for theorem in theorems:
+        rows[theorem.name] = {
+            "name": theorem.name,
+            "module": theorem.module,
+            "statement": theorem.statement,
+            "explicit": _one_line(theorem.explicit),
+            "axioms": list(theorem.axioms),
+            "doc": theorem.doc,
+        }
+        places[theorem.name] = Place(theorem.file, theorem.line)
+    by_name = {constant.name: constant for constant in constants}
+    by_key = {constant.key: constant for constant in constants}
+    definitions: dict[str, dict[str, Any]] = {}
+    examples: dict[str, dict[str, Any]] = {}
+    for module in project.modules:
+        for declaration in module.declarations:
+            place = Place(module.file, declaration.line)
+            if declaration.keyword in _DEFINES:
+                constant = by_name.get(declaration.name)
+                label = declaration.name or f"{module.name}: {statement_of(declaration.source)}"
+                definitions[label] = {
+                    "name": declaration.name,
+                    "module": module.name,
+                    "type": "" if constant is None else _one_line(constant.explicit),
+                    "source": declaration.source,
+                    "hash": "" if constant is None else _digest(constant, by_key),
+                }
+                places[label] = place
+            elif declaration.keyword == "example":
+                statement = statement_of(declaration.source)
+                label = f"{module.name}: {statement}"
+                examples[label] = {"module": module.name, "statement": statement}
+                places[label] = place
+    modules = {module.name: _introduction(module) for module in project.modules}
+    return Manifest(lean, rows, definitions, examples, modules, places)
+
+
+def read(raw: bytes) -> Manifest:
+    """The manifest of a file.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    data = json.loads(raw)
+    try:
+        return Manifest(
+            lean=data["lean"],
+            theorems={row["name"]: row for row in data["theorems"]},
+            definitions={
+                row["name"] or f"{row['module']}: {statement_of(row['source'])}": row
+                for row in data["definitions"]
+            },
+            examples={f"{row['module']}: {row['statement']}": row for row in data["examples"]},
+            modules={row["name"]: row for row in data.get("modules", [])},
+            places={},
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a field is missing: {error}") from error
+
+
+def compare(project: Project, now: Manifest) -> Iterator[Violation]:
+    """What is no longer, not yet, or otherwise than ``statements.json`` says."""
+    raw = project.contents.get(MANIFEST)
+    if raw is None:
+        return  # reading the project has said so
+    try:
+        agreed = read(raw)
+    except ValueError as error:
+        yield Violation(MANIFEST, 1, "manifest", f"cannot be read: {error}")
+        return
+    text = raw.decode("utf-8", errors="replace")
+    there = {module.name for module in project.modules}
+    # of a project that was made of a part of another one, that part
+    theorems, definitions, examples = (
+        {label: row for label, row in rows.items() if row["module"] in there or not project.partial}
+        for rows in (agreed.theorems, agreed.definitions, agreed.examples)
+    )
+    # two builds of one version may compile a definition differently; its source is compared all the same
+    fields = ("type", "source", "hash") if agreed.lean == now.lean else ("type", "source")
+    yield from _compare("theorem", theorems, now.theorems, ("statement", "explicit", "doc"), now.places, text)
+    yield from _compare("definition", definitions, now.definitions, fields, now.places, text)
+    yield from _compare("example", examples, now.examples, ("statement",), now.places, text)
+
+
+def _compare(
+    what: str,
+    agreed: dict[str, dict[str, Any]],
+    now: dict[str, dict[str, Any]],
+    fields: tuple[str, ...],
+    places: dict[str, Place],
+    text: str,
+) -> Iterator[Violation]:
+    for label, row in agreed.items():
+        if label not in now:
+            line = _line_of(text, row)
+            yield Violation(
+                MANIFEST, line, "manifest", f"the {what} {label} is gone from {row.get('module')}"
+            )
+            continue
+        place = places[label]
+        for name in fields:
+            if row.get(name) != now[label].get(name):
+                was, is_now = _short(row.get(name)), _short(now[label].get(name))
+                message = f"the {what} {label} has another {name} than agreed: {was} became {is_now}"
+                yield Violation(place.file, place.line, "manifest", message)
+                break
+    for label in now:
+        if label not in agreed:
+            place = places[label]
+            message = f"the {what} {label} is not in {MANIFEST}"
+            yield Violation(place.file, place.line, "manifest", message)
+
+
+def _line_of(text: str, row: dict[str, Any]) -> int:
+    wanted = json.dumps(row.get("name") or row.get("statement") or row.get("source"), ensure_ascii=False)
+    return next((number for number, line in enumerate(text.splitlines(), 1) if wanted in line), 1)
+
+
+def _digest(constant: Constant, by_key: dict[str, Constant]) -> str:
+    """Hash of a definition and of the auxiliary constants that Lean made for it."""
+    seen: dict[str, str] = {}
+    waiting = [constant]
+    while waiting:
+        one = waiting.pop()
+        if one.key in seen:
+            continue
+        seen[one.key] = one.hash
+        own = [by_key[key] for key in (*one.uses, *one.value_uses) if key in by_key]
+        waiting += [part for part in own if part.internal or part.kind == "constructor"]
+    return store.key([f"{key} {value}" for key, value in sorted(seen.items())])[:16]
+
+
+def _introduction(module: Module) -> dict[str, Any]:
+    """Title and text of the first comment on a module."""
+    first = next((t.text for t in module.tokens if t.kind == "doc" and t.text.startswith("/-!")), "/-! -/")
+    lines = first.removeprefix("/-!").removesuffix("-/").strip().splitlines()
+    title = lines[0].lstrip("# ").strip() if lines else ""
+    return {"name": module.name, "title": title, "text": "\n".join(lines[1:]).strip()}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _short(value: Any, limit: int = 300) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= limit else text[:limit] + "…"
