@@ -15,9 +15,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.config import database_folder
+from firmware_bridge.errors import UserError
+
+if TYPE_CHECKING:
+    from firmware_bridge.trace.store import Location
 
 State = Literal["ok", "limited", "missing"]
 
@@ -69,7 +73,7 @@ def examine(database_url: str) -> list[Finding]:
         _clock_source,
         _time_synchronisation,
         _stratum_port,
-        lambda: _disk(database_folder(database_url)),
+        lambda: _place_of_traces(database_url),
         _descriptors,
         _serial_ports,
         _low_ports,
@@ -232,6 +236,33 @@ def _stratum_port(port: int = 3333) -> Finding:
     return Finding(f"port {port}", needed, "ok", "free")
 
 
+def _place_of_traces(database_url: str) -> Finding:
+    from firmware_bridge.trace.store import locate
+
+    where = locate(database_url)
+    return _server(where) if where.is_server else _disk(database_folder(database_url))
+
+
+def _server(where: Location) -> Finding:
+    """Whether the server of a database lets this user in."""
+    from sqlalchemy.exc import DBAPIError
+
+    from firmware_bridge.trace.store import reading_engine, unreachable
+
+    needed = (f"traces in {where}",)
+    try:
+        engine = reading_engine(where, timeout_s=5.0)
+        with engine.connect() as connection:
+            version = ".".join(map(str, connection.dialect.server_version_info or ()))
+        engine.dispose()
+    except UserError as error:
+        return Finding("database", needed, "missing", str(error), "give another place with --db")
+    except DBAPIError as error:
+        said, _, remedy = str(unreachable(where, error)).rpartition("; ")
+        return Finding("database", needed, "missing", said, remedy)
+    return Finding("database", needed, "ok", f"{where.url.get_backend_name()} {version} answers")
+
+
 def _disk(folder: Path) -> Finding:
     needed = ("every trace (about 150 bytes per share)",)
     while not folder.exists() and folder != folder.parent:
@@ -322,7 +353,7 @@ def _columnar() -> Finding:
 
 
 def _other_databases() -> Finding:
-    needed = ("traces in PostgreSQL (--db postgresql+psycopg://...)",)
+    needed = ("traces in PostgreSQL (--db postgresql://...)",)
     if importlib.util.find_spec("psycopg") is None:
         remedy = 'pip install "asic-reservoir-lab[postgres]"'
         return Finding("postgres extra", needed, "limited", "psycopg not installed", remedy)

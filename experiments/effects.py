@@ -37,10 +37,14 @@ def listed_effects(model: str = "s9") -> list[ListedEffect]:
     """Every kind with the strength that is found.
 
     Those that the verdict finds are read off null runs that are drawn and judged here; those of planted memory were
-    measured, see :data:`experiments.narma.FOUND_AT`.
+    measured, see :data:`experiments.narma.FOUND_AT`, and so was the delay of good shares, see
+    :data:`experiments.tpf_leakage.FOUND_AT`. What is planted into the miner itself stands with the strength that the
+    experiment on it names.
     """
+    from experiments import tpf_leakage
+    from experiments.catalogue import catalogue
     from experiments.narma import FOUND_AT
-    from firmware_bridge.emulator.effects import KINDS
+    from firmware_bridge.emulator.effects import BEHAVIOURS, KINDS
     from firmware_bridge.emulator.virtual import DEFAULT_SHARES
 
     strengths = detectable(model)
@@ -53,11 +57,19 @@ def listed_effects(model: str = "s9") -> list[ListedEffect]:
                     e.kind, e.unit, e.quantity, e.delays, strength, None, f"asiclab narma --mode {mode}"
                 )
             )
+        elif e.kind in tpf_leakage.FOUND_AT:
+            strength, by = tpf_leakage.FOUND_AT[e.kind], "asiclab tpf evaluate"
+            listed.append(ListedEffect(e.kind, e.unit, e.quantity, e.delays, strength, DEFAULT_SHARES, by))
         else:
             found = strengths.get(e.kind)
             listed.append(
                 ListedEffect(e.kind, e.unit, e.quantity, e.delays, found, DEFAULT_SHARES, "asiclab stats")
             )
+    for experiment in catalogue().values():
+        if experiment.effect is not None and experiment.effect[0] in BEHAVIOURS:
+            kind, strength = experiment.effect
+            e, by = BEHAVIOURS[kind], f"asiclab run {experiment.name} --size fast"
+            listed.append(ListedEffect(e.kind, e.unit, e.quantity, e.delays, strength, None, by))
     return listed
 
 

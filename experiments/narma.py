@@ -9,133 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from experiments.narma_plan import NULL_STREAM, OTHER_STREAM, SCORE_STREAM, Plan
+from experiments.narma_runs import driven_run, emulation, observed, read_run, slots_of, steps_of_emulation
 from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
+    from experiments.bridge_clock import BridgeClock
     from firmware_bridge.emulator.physics import Physics
-    from firmware_bridge.emulator.virtual import VirtualConfig
     from firmware_bridge.trace.reader import TraceReader
-    from firmware_bridge.trace.writer import TraceWriter
-    from reservoir.encoding import Encoding, Mask
     from reservoir.evaluate import Evaluation
+    from reservoir.gain import Gain
     from reservoir.observation import Observation
     from reservoir.steps import Steps
+    from reservoir.symbol_scores import SymbolScores
     from reservoir.tasks import Task
 
 F64 = npt.NDArray[np.float64]
 
-MODES = ("dialogue", "monologue", "constant")
-MASKS = ("binary", "uniform", "mls")
-TASK = "narma10"
-NARMA_RANGE = (0.0, 0.5)
-"""Range of the input of a NARMA task; other tasks use the range that they have."""
-PERIOD_S = {"s9": 0.5, "lv06": 10.0}
-"""Job period where a clock sends the symbols: a few shares each at the model's smallest difficulty."""
-OBSERVE = ("response", "arrival", "interval", "count", "mean_response")
-"""Columns where nothing else is asked for."""
-LAGS = 9
-"""Steps that the readout sees besides the present one: together those that NARMA-10 depends on."""
 FOUND_AT = {"thermal": ("monologue", 120.0), "queue": ("monologue", 200.0)}
 """Planted memory that this analysis finds in at least 170 of 200 runs with everything else as it is by default, and in
 which mode; ``make study`` and the slow tests count."""
-
-_TASK_STREAM, _OTHER_STREAM, _NULL_STREAM, _SCORE_STREAM, _MASK_STREAM = range(5)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to send, and how to score what comes back.
-
-    Attributes:
-        mode: ``dialogue``, ``monologue`` or ``constant``.
-        encode: job field that carries the symbols.
-        task: name of the task, see :func:`reservoir.tasks.draw`.
-        observe: kinds of state columns; empty for ``OBSERVE``.
-        lags: steps of the past beside the present one.
-        mask: ``KIND:V`` with binary, uniform or mls (maximum length): spread each input over V jobs by such weights.
-        feedback: of the dialogue.
-        train: steps.
-        test: steps.
-        washout: steps.
-        seed: of the task, of the emulation and of the permutations, each with a stream of its own.
-        permutations: of the null of the gain.
-        alpha: one λ for all readouts; None has each choose its own.
-        period_s: job period of the modes with a clock; None: that of the model.
-    """
-
-    mode: str = "dialogue"
-    encode: str = "coinbase"
-    task: str = TASK
-    observe: tuple[str, ...] = ()
-    lags: int = LAGS
-    mask: str | None = None
-    feedback: float = 0.25
-    train: int = 2000
-    test: int = 1000
-    washout: int = 200
-    seed: int = 0
-    permutations: int = 199
-    alpha: float | None = None
-    period_s: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise UserError(f"--mode is one of {', '.join(MODES)}, not {self.mode!r}")
-        if self.lags < 0:
-            raise UserError(f"--lags is 0 or more, not {self.lags}")
-
-    @property
-    def steps(self) -> int:
-        """Steps that are scored, washout included."""
-        return self.washout + self.train + self.test
-
-    def rng(self, stream: int) -> np.random.Generator:
-        """Chance for one purpose."""
-        return np.random.default_rng([self.seed, stream])
-
-    def draw(self, stream: int = _TASK_STREAM) -> Task:
-        """Input and target; the same arrays each time."""
-        return _drawn(self.task, self.steps, self.seed, stream)
-
-    def encoding(self, task: Task) -> Encoding:
-        """How its input becomes symbols.
-
-        Raises:
-            UserError: if the field is not one that jobs can carry.
-        """
-        from reservoir.encoding import Encoding
-
-        narma = self.task.startswith("narma")
-        low, high = NARMA_RANGE if narma else (float(task.u.min()), float(task.u.max()))
-        fed_back = self.feedback if self.mode == "dialogue" else 0.0
-        return Encoding(self.encode, self.mode, fed_back, self._mask(), low=low, high=high)  # type: ignore[arg-type]
-
-    def _mask(self) -> Mask:
-        from reservoir.encoding import Mask
-
-        if self.mask is None:
-            return Mask()
-        kind, _, slots = self.mask.partition(":")
-        if kind not in MASKS or not slots.isdecimal() or not 2 <= int(slots) <= 1000:
-            raise UserError(
-                f"--mask is {', '.join(f'{m}:V' for m in MASKS)} with 2 to 1000 jobs, not {self.mask!r}"
-            )
-        if kind == "mls":
-            return Mask.maximum_length(int(slots))
-        return getattr(Mask, kind)(int(slots), self.rng(_MASK_STREAM))  # type: ignore[no-any-return]
-
-
-@lru_cache(maxsize=8)
-def _drawn(task: str, steps: int, seed: int, stream: int) -> Task:
-    from reservoir.tasks import draw
-
-    return draw(task, steps, np.random.default_rng([seed, stream]))
 
 
 @dataclass(frozen=True)
@@ -152,7 +50,9 @@ class Result:
         plants: effects planted in it.
         redraws: tasks drawn anew because they diverged.
         left_out: rows of the run that could not be used, by reason.
+        clock: the bridge's own part in the timing; None where the run was not driven live.
         input: scored input, shape (steps,).
+        symbols: where the target takes a few values, how many of them are read right; None elsewhere.
     """
 
     evaluation: Evaluation
@@ -164,12 +64,38 @@ class Result:
     plants: Mapping[str, float]
     redraws: int
     left_out: Mapping[str, int]
+    clock: BridgeClock | None
     input: F64 = field(repr=False)
+    symbols: SymbolScores | None = None
+
+    @property
+    def caution(self) -> str | None:
+        """What has to be known of a carrier that prints the input into the timing; None for the others."""
+        from reservoir.encoding import PRINTING
+
+        if self.encode not in PRINTING:
+            return None
+        text = (
+            f"The {self.encode} prints the input into the rate of shares, so a gain shows no computation: past timing "
+            "is past input. What counts is how the states stand to the emulator_null, driven alike with nothing planted"
+        )
+        null = self.evaluation.differences.get("emulator_null")
+        if null is None:
+            return f"{text}; emulate the same model to have it."
+        if null.ci is None:
+            return f"{text}: it is worse by {null.difference:+.4f}."
+        low, high = null.ci
+        found = "better than" if low > 0 else "worse than" if high < 0 else "not told apart from"
+        return (
+            f"{text}: they are {found} it (it is worse by {null.difference:+.4f}, {low:+.4f} to {high:+.4f})."
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Every number, as plain data."""
         return {
             **self.evaluation.to_json(),
+            "symbols": None if self.symbols is None else self.symbols.to_json(),
+            "caution": self.caution,
             "run": self.run_id,
             "mode": self.mode,
             "encode": self.encode,
@@ -178,135 +104,8 @@ class Result:
             "redraws": self.redraws,
             "missing": float(np.mean(self.observation.missing)),
             "left_out": dict(self.left_out),
+            **({} if self.clock is None else {"bridge": self.clock.to_json()}),
         }
-
-
-# ---- driving ---------------------------------------------------------------------------------------------------------
-
-
-def emulation(
-    plan: Plan, model: str, plants: Mapping[str, float] | None = None, physics: Physics | None = None
-) -> VirtualConfig:
-    """The virtual run that sends a plan's input to an emulated miner."""
-    return _driven(plan, plan.draw(), model, dict(plants or {}), physics, plan.seed)
-
-
-def _driven(
-    plan: Plan, task: Task, model: str, plants: dict[str, float], physics: Physics | None, seed: int
-) -> VirtualConfig:
-    from firmware_bridge.emulator.drive import Drive
-    from firmware_bridge.emulator.virtual import VirtualConfig
-
-    encoding = plan.encoding(task)
-    base = encoding.base(task.u).ravel()
-    # the last step ends when one more job is sent
-    drive = Drive((*base.tolist(), 0.5), field=plan.encode, feedback=encoding.feedback)
-    handshake = plan.mode == "dialogue"
-    return VirtualConfig(
-        model=model,
-        shares=None,
-        seed=seed,
-        mode="swh" if handshake else "stream",
-        job_period_s=plan.period_s or PERIOD_S.get(model, VirtualConfig.job_period_s),
-        plants=plants,
-        physics=physics,
-        drive=drive,
-    )
-
-
-def write_run(
-    plan: Plan, config: VirtualConfig, writer: TraceWriter, *, cli: Mapping[str, Any] | None = None
-) -> str:
-    """Emulate into a trace, with the plan and the command line in the run's record; returns the run's id."""
-    from firmware_bridge.emulator.virtual import run_virtual, settings_of
-
-    run = run_virtual(config, writer)
-    told = {"task": plan.task, "mode": plan.mode, "seed": plan.seed, "steps": plan.steps, "mask": plan.mask}
-    encoding = plan.encoding(plan.draw()).to_json()
-    said = {} if cli is None else {"cli": dict(cli)}
-    run.update(config={**settings_of(config), **said, "narma": {**told, "encoding": encoding}})
-    return run.run_id
-
-
-# ---- reading back ----------------------------------------------------------------------------------------------------
-
-
-def steps_of_emulation(config: VirtualConfig, *, slots: int = 1) -> Steps:
-    """Steps of a virtual run that no trace needs to keep, ``slots`` jobs each."""
-    from firmware_bridge.emulator.virtual import simulate
-    from reservoir.steps import Jobs, Shares, steps_of
-
-    trace = simulate(config)
-    return steps_of(
-        Jobs(trace.job_sent_ns, trace.symbol, trace.job_difficulty),
-        Shares(
-            trace.row_job,
-            trace.row_ns,
-            response_ns=trace.response_ns,
-            since_notify_ns=trace.since_notify_ns,
-            difficulty=trace.difficulty,
-            duplicate=trace.duplicate,
-        ),
-        slots=slots,
-        calls="every row",
-    )
-
-
-def observed(steps: Steps, plan: Plan, *, indicators: bool | None = None) -> Observation:
-    """States of a run for a plan, without columns that carry the input by themselves."""
-    from reservoir.observation import observe, without_input
-
-    train = slice(plan.washout, plan.washout + plan.train)
-    kinds = plan.observe or (OBSERVE if steps.slots == 1 else (f"nodes:{steps.slots}", *OBSERVE[1:]))
-    return without_input(observe(steps, kinds, lags=plan.lags, train=train, indicators=indicators))
-
-
-def task_of(steps: Steps, record: Mapping[str, Any], plan: Plan) -> tuple[Plan, Task]:
-    """The task that a run was driven with, or one made of the symbols of its own jobs; the plan then says so.
-
-    Raises:
-        UserError: if the run was driven with something else than its record says.
-    """
-    told = record["config"].get("narma")
-    if told is None:
-        return plan, _task_of_symbols(steps, plan)
-    from reservoir.encoding import Encoding, unmix
-
-    encoding = Encoding.from_json(told["encoding"])
-    plan = replace(
-        plan,
-        mask=told.get("mask"),
-        task=told["task"],
-        mode=told["mode"],
-        encode=encoding.field,
-        feedback=encoding.feedback,
-        seed=told["seed"],
-    )
-    drawn = replace(plan, washout=told["steps"] - plan.train - plan.test).draw()
-    sent, due = steps.symbol, encoding.base(drawn.u)[: len(steps)]
-    if encoding.mode == "dialogue":
-        sent = unmix(sent, steps.heard_ns, encoding.feedback)
-    if sent.shape != due.shape or not np.allclose(sent, due, rtol=0.0, atol=1e-9):
-        raise UserError(
-            f"run {record['run_id']} did not carry the input that its record names ({plan.task}, seed {plan.seed}); "
-            "whoever drove it changed the symbols on the way"
-        )
-    return plan, drawn
-
-
-def _task_of_symbols(steps: Steps, plan: Plan) -> Task:
-    """A task whose input is what the jobs carried by chance: no run has to be driven to be scored."""
-    from reservoir.tasks import narma
-
-    order = plan.task.removeprefix("narma")
-    if not order.isdecimal():
-        raise UserError(
-            f"nobody drove this run: its jobs' symbols can be the input of narmaN, not of {plan.task!r}"
-        )
-    symbols = steps.symbol[:, 0]
-    if not np.isfinite(symbols[: plan.steps]).all():
-        raise UserError("some jobs of this run carry no symbol: there is no input at those steps")
-    return narma(int(order), len(steps), plan.rng(_TASK_STREAM), u=NARMA_RANGE[1] * symbols)
 
 
 def score(
@@ -333,7 +132,7 @@ def score(
         permutations=plan.permutations,
         gap=GAP + plan.lags,
         alpha=plan.alpha,
-        rng=plan.rng(_SCORE_STREAM),
+        rng=plan.rng(SCORE_STREAM),
     )
 
 
@@ -352,13 +151,16 @@ def score_run(
     Raises:
         UserError: if there is no such run, it has no symbols, or is too short.
     """
+    from reservoir.rule import Split
     from reservoir.steps import read_steps
+    from reservoir.symbol_scores import symbol_scores
 
-    number = reader.resolve(name)
-    record = reader.run(number)
-    steps = read_steps(reader, number, miner=miner, slots=_slots(record), symbols_from="prevhash")
-    plan, task = task_of(steps, record, plan)
-    driven = record["config"].get("narma") is not None
+    stored = read_run(reader, name, plan, miner=miner)
+    record, driven, steps, plan, task = stored.record, stored.driven, stored.steps, stored.plan, stored.task
+    if plan.swing is not None:
+        from experiments.carriers import check_settings
+
+        check_settings(reader, stored.number, plan.encoding(task))
     observation = observed(steps, plan)
     others = {}
     if other is not None:
@@ -366,7 +168,7 @@ def score_run(
             reader, reader.resolve(other), miner=miner, slots=steps.slots, symbols_from="prevhash"
         )
         others["other_run"] = _same_length(observed(found, plan).states, observation.states.shape[0], other)
-    if driven and record["kind"] == "virtual":
+    if driven and record["config"].get("model") is not None:
         others.update(_emulated_nulls(plan, record, task, observation.states.shape[0]))
     evaluation = score(plan, task, observation, others=others)
     return Result(
@@ -379,14 +181,18 @@ def score_run(
         plants=record["plants"],
         redraws=task.redraws,
         left_out=steps.left_out,
+        clock=_clock(plan, record, steps, task) if driven and record["kind"] == "live" else None,
         input=task.u[: plan.steps],
+        symbols=symbol_scores(task, observation.states, Split(plan.washout, plan.train, plan.test)),
     )
 
 
-def _slots(record: Mapping[str, Any]) -> int:
-    """Jobs per step of a run."""
-    told = record["config"].get("narma")
-    return 1 if told is None else len(told["encoding"]["mask"]["weights"])
+def _clock(plan: Plan, record: Mapping[str, Any], steps: Steps, task: Task) -> BridgeClock | None:
+    from experiments.bridge_clock import bridge_clock
+
+    base = plan.encoding(task).base(task.u)
+    handshake = plan.mode == "dialogue"
+    return bridge_clock(steps, base, handshake=handshake, period_s=record["config"]["job_period_s"])
 
 
 def _same_length(states: F64, rows: int, name: str) -> F64:
@@ -398,35 +204,43 @@ def _same_length(states: F64, rows: int, name: str) -> F64:
 
 
 def _emulated_nulls(plan: Plan, record: Mapping[str, Any], task: Task, rows: int) -> dict[str, F64]:
-    """Timing of the same miner driven alike with nothing planted, and of one driven with another input."""
+    """Timing of the same model emulated, driven alike with nothing planted, and of one driven with another input."""
     from firmware_bridge.emulator.physics import Physics
+    from reservoir.encoding import Encoding
 
     model = record["config"]["model"]
     names = set(Physics.__dataclass_fields__)
-    physics = Physics(**{k: v for k, v in record["physics"].items() if k in names})
+    told = {k: v for k, v in record["physics"].items() if k in names}
+    physics = Physics(**told) if told else Physics.of(model)  # of a real miner nothing is told
+    difficulty = record["config"]["difficulty"]
     period_s = record["config"]["job_period_s"]
     plan = replace(plan, period_s=period_s, washout=plan.washout + max(0, task.u.size - plan.steps))
-    seeds = plan.rng(_NULL_STREAM).integers(2**31, size=2)
-    null = _driven(plan, task, model, {}, physics, int(seeds[0]))
-    other = _driven(plan, plan.draw(_OTHER_STREAM), model, dict(record["plants"]), physics, int(seeds[1]))
+    seeds = plan.rng(NULL_STREAM).integers(2**31, size=2)
+    another, plants = plan.draw(OTHER_STREAM), dict(record["plants"])
+    told_encoding, its = Encoding.from_json(record["config"]["narma"]["encoding"]), plan.encoding(another)
+    encodings = told_encoding, replace(told_encoding, low=its.low, high=its.high)
+    null = driven_run(plan, task, model, {}, physics, int(seeds[0]), encodings[0], difficulty)
+    other = driven_run(plan, another, model, plants, physics, int(seeds[1]), encodings[1], difficulty)
     return {
-        name: observed(steps_of_emulation(config, slots=_slots(record)), plan).states[:rows]
+        name: observed(steps_of_emulation(config, slots=slots_of(record), observe=plan.observe), plan).states[
+            :rows
+        ]
         for name, config in (("emulator_null", null), ("other_run", other))
     }
 
 
 def gain_of_emulation(
     plan: Plan, model: str, plants: Mapping[str, float] | None = None, physics: Physics | None = None
-) -> tuple[float, float]:
-    """Gain over the input alone and the lower end of its interval, of a run that is not stored: for studies of many."""
+) -> Gain:
+    """Gain over the input alone, of a run that is not stored: for studies of many."""
     from reservoir.gain import GAP, gain_over_input_only
     from reservoir.rule import Split
 
     task = plan.draw()
-    slots = plan.encoding(task).slots
-    states = observed(steps_of_emulation(emulation(plan, model, plants, physics), slots=slots), plan).states
-    gain = gain_over_input_only(
+    slots = plan.on(model).encoding(task).slots
+    steps = steps_of_emulation(emulation(plan, model, plants, physics), slots=slots, observe=plan.observe)
+    states = observed(steps, plan).states
+    return gain_over_input_only(
         task.u, task.y, states, split=Split(plan.washout, plan.train, plan.test), permutations=plan.permutations,
-        gap=GAP + plan.lags, alpha=plan.alpha, rng=plan.rng(_SCORE_STREAM),
+        gap=GAP + plan.lags, alpha=plan.alpha, rng=plan.rng(SCORE_STREAM),
     )  # fmt: skip
-    return gain.gain, gain.ci[0]

@@ -11,18 +11,24 @@ import csv
 import json
 import multiprocessing
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from experiments.alarms import Alarms
 
 ALPHA = 0.05
 NULL_BAND = 0.99
 """The count of wrong alarms stays below this quantile of a binomial law of that level: 18 of 200."""
 POWER_FLOOR = 0.85
 """Part of planted effects that has to be found: 170 of 200."""
+POWER = 0.9
+"""With which the listed strengths are found."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Cell:
         physics: whether the miner's physics is on; off means pure Poisson.
         model: ``s9`` or ``lv06``.
         shares: length of each run.
+        period: time between jobs over the mean time between shares, where a clock sends them; None: every share does.
     """
 
     name: str
@@ -42,6 +49,7 @@ class Cell:
     physics: bool = True
     model: str = "s9"
     shares: int | None = None
+    period: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,16 @@ def null_cells() -> list[Cell]:
     return [Cell("null, physics on"), Cell("null, physics off", physics=False)]
 
 
+def clock_cells() -> list[Cell]:
+    """No effect planted, and jobs that a clock ends: most before their first share, or after many."""
+    return [
+        Cell(f"null, {model}, a new job every {period:g} intervals", model=model, shares=1500, period=period)
+        for model in ("s9", "lv06")
+        for period in (0.3, 1.0, 3.0, 10.0)
+        if (model, period) != ("s9", 0.3)  # an S9 takes as long to load a job
+    ]
+
+
 def power_cells() -> list[Cell]:
     """Each effect at the strength that is listed as detectable."""
     from experiments.effects import listed_effects
@@ -86,12 +104,14 @@ def power_cells() -> list[Cell]:
     return [
         Cell(f"{effect.kind} = {effect.detectable:g} {effect.unit}", {effect.kind: effect.detectable})
         for effect in listed_effects()
-        if effect.detectable is not None and effect.shares is not None  # those that the verdict finds
+        if effect.detectable is not None
+        and effect.found_by == "asiclab stats"  # those that the verdict finds
     ]
 
 
 def judge_seed(cell: Cell, seed: int) -> tuple[str, str | None]:
     """Draw one run and judge it: the verdict's code and the test that decided."""
+    from firmware_bridge.emulator.model import get_model
     from firmware_bridge.emulator.physics import Physics
     from firmware_bridge.emulator.virtual import DEFAULT_SHARES, VirtualConfig, simulate
     from firmware_bridge.timing.verdict import judge
@@ -103,6 +123,9 @@ def judge_seed(cell: Cell, seed: int) -> tuple[str, str | None]:
         plants=dict(cell.plants),
         physics=None if cell.physics else Physics.off(),
     )
+    if cell.period is not None:
+        mean_s = config.difficulty * 2.0**32 / (get_model(cell.model).capacity_ths * 1e12)
+        config = replace(config, mode="stream", job_period_s=cell.period * mean_s)
     verdict = judge(simulate(config).to_run_data(), seed)
     return verdict.code, verdict.decided_by
 
@@ -149,13 +172,23 @@ def allowed(cell: Cell, seeds: int) -> tuple[int, int]:
     A null may deviate less often than its level says, because the share of it that goes to tests without a cause is
     not used up.
     """
+    return band(seeds, planted=any(cell.plants.values()), floor=POWER_FLOOR, power=POWER)
+
+
+def band(runs: int, *, planted: bool, floor: float, power: float) -> tuple[int, int]:
+    """Smallest and largest number of findings in so many runs that is fine.
+
+    Args:
+        runs: how many.
+        planted: whether there is something to find; else every finding is a false alarm of level ``ALPHA``.
+        floor: part of many runs that has to find it.
+        power: with which few runs get the same chance of failing by luck.
+    """
     from scipy.stats import binom
 
-    if any(cell.plants.values()):
-        # at 200 seeds this is 170; fewer seeds get the same chance of failing by luck
-        least = int(POWER_FLOOR * seeds) if seeds >= 100 else int(binom.ppf(0.005, seeds, 0.9))
-        return least, seeds
-    return 0, int(binom.ppf(NULL_BAND, seeds, ALPHA))
+    if planted:
+        return int(floor * runs) if runs >= 100 else int(binom.ppf(0.005, runs, power)), runs
+    return 0, int(binom.ppf(NULL_BAND, runs, ALPHA))
 
 
 def write_tables(outcomes: Iterable[Outcome], folder: Path) -> None:
@@ -191,6 +224,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--out", type=Path, default=Path("study-out"))
+    parser.add_argument(
+        "--experiments", nargs="*", metavar="NAME", help="of the catalogue; all if none is named"
+    )
+    parser.add_argument("--only-experiments", action="store_true", help="without the verdict on timing")
+    parser.add_argument(
+        "--counts",
+        type=Path,
+        metavar="FILE",
+        help="counts of the experiments, which newer ones take the place of, and beside it their page; "
+        "alarms.json beside the other tables",
+    )
     chosen = parser.parse_args(arguments)
 
     def show(outcome: Outcome) -> None:
@@ -200,17 +244,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flush=True,
         )
 
-    outcomes = run_cells(
-        [*null_cells(), *power_cells()],
-        chosen.seeds,
-        first_seed=chosen.first_seed,
-        workers=chosen.workers,
-        on_done=show,
-    )
-    write_tables(outcomes, chosen.out)
-    print(f"Table: {chosen.out / 'study.md'}")
-    return 0 if all(outcome.holds for outcome in outcomes) else 1
+    if chosen.only_experiments:
+        outcomes = []
+        chosen.out.mkdir(parents=True, exist_ok=True)
+    else:
+        outcomes = run_cells(
+            [*null_cells(), *clock_cells(), *power_cells()],
+            chosen.seeds,
+            first_seed=chosen.first_seed,
+            workers=chosen.workers,
+            on_done=show,
+        )
+        write_tables(outcomes, chosen.out)
+        print(f"Table: {chosen.out / 'study.md'}")
+    counted = _catalogue(chosen) if chosen.only_experiments or chosen.experiments is not None else []
+    return 0 if all(o.holds for o in outcomes) and all(alarms.holds for alarms in counted) else 1
+
+
+def _catalogue(chosen: argparse.Namespace) -> list[Alarms]:
+    """The same question of the experiments of the catalogue."""
+    from experiments.alarms import count, markdown, merged, read_counts, write_counts
+    from experiments.catalogue import catalogue, get_experiment
+
+    file = chosen.counts or chosen.out / "alarms.json"
+    page, before = file.with_suffix(".md"), read_counts(file)
+    done: list[Alarms] = []
+
+    def show(alarms: Alarms) -> None:
+        low, high = alarms.allowed
+        planted = ", ".join(f"{k} = {v:g}" for k, v in alarms.plants.items()) or "nothing planted"
+        print(
+            f"{alarms.experiment}, {planted}: {alarms.evidence} of {alarms.runs} say evidence "
+            f"({low} to {high} are fine), {alarms.cpu_s:.2f} s of CPU each",
+            flush=True,
+        )
+        # kept at once: an hour's counts must not go with a study that is stopped
+        done.append(alarms)
+        every = merged(before, done)
+        write_counts(every, file)
+        page.write_text(markdown(every), encoding="utf-8")
+
+    named = [get_experiment(name) for name in chosen.experiments or ()] or list(catalogue().values())
+    counted = count(named, chosen.seeds, first_seed=chosen.first_seed, workers=chosen.workers, on_done=show)
+    print(f"Tables: {file}, {page}")
+    return counted
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    from firmware_bridge.errors import UserError
+
+    try:
+        raise SystemExit(main())
+    except UserError as error:
+        print(f"study: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

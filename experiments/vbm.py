@@ -26,9 +26,9 @@ from experiments.vbm_subjects import EmulatedSubject as EmulatedSubject
 from experiments.vbm_subjects import Side as Side
 from experiments.vbm_subjects import Subject as Subject
 from firmware_bridge.clock import Clock, SystemClock
+from firmware_bridge.efficiency import eta, throughput_gain
 from firmware_bridge.emulator.delay import DelayRelay, Tally
 from firmware_bridge.errors import UserError
-from firmware_bridge.stratum.efficiency import eta, throughput_gain
 
 F64 = npt.NDArray[np.float64]
 
@@ -223,26 +223,31 @@ async def run(
     order = order_of(plan)
     try:
         for number, arm in order:
-            async with _places(plan, arm, clock) as (host, port, far):
-                began: list[tuple[int, Tally]] = []
-
-                def started(
-                    began: list[tuple[int, Tally]] = began, far: DelayRelay = far, clock: Clock = clock
-                ) -> None:
-                    began.append((clock.monotonic_ns(), far.tally.copy()))
-
-                side = await subject.block(host, port, plan.block_s, started)
-                start_ns, before = began[0]
-                seconds = (clock.monotonic_ns() - start_ns) / 1e9
-                await asyncio.sleep(
-                    0.2 + (plan.round_trip_s or 0.0)
-                )  # the last shares are still on their way
-                block = Block(number, arm, seconds, far.tally.since(before), side, far.mean_round_trip_s)
+            block = await one_block(subject, plan, number, arm, clock)
             blocks.append(block)
             on_block(block, len(order))
     finally:
         await subject.end()
     return judge(subject, plan, blocks)
+
+
+async def one_block(subject: Subject, plan: Plan, number: int, arm: Arm, clock: Clock) -> Block:
+    """One arm for the time of a block; whoever calls ends the subject.
+
+    Raises:
+        LabError: if the miner or the pool cannot be used.
+    """
+    async with _places(plan, arm, clock) as (host, port, far):
+        began: list[tuple[int, Tally]] = []
+
+        def started() -> None:
+            began.append((clock.monotonic_ns(), far.tally.copy()))
+
+        side = await subject.block(host, port, plan.block_s, started)
+        start_ns, before = began[0]
+        seconds = (clock.monotonic_ns() - start_ns) / 1e9
+        await asyncio.sleep(0.2 + (plan.round_trip_s or 0.0))  # the last shares are still on their way
+        return Block(number, arm, seconds, far.tally.since(before), side, far.mean_round_trip_s)
 
 
 @contextlib.asynccontextmanager

@@ -17,11 +17,11 @@ from typing import Any, Literal
 import numpy as np
 
 from firmware_bridge.clock import Clock, SystemClock
+from firmware_bridge.efficiency import eta
 from firmware_bridge.emulator.builtin_pool import BuiltinPool
 from firmware_bridge.emulator.delay import DelayRelay
 from firmware_bridge.emulator.work_miner import Ledger, WorkMiner
 from firmware_bridge.errors import UserError
-from firmware_bridge.stratum.efficiency import eta
 
 Firmware = Literal["waits", "queues"]
 FIRMWARES: tuple[Firmware, ...] = ("waits", "queues")

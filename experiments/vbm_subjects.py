@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from firmware_bridge.errors import DeviceError, UserError
+from firmware_bridge.errors import DeviceError, LabError, UserError
 
 if TYPE_CHECKING:
     from firmware_bridge.devices.device import Device, PoolSettings
+    from firmware_bridge.devices.journal import OwnPool, PoolJournal
 
 LONG_S = 1e6
 """Longer than any block: miners are ended by it, not by themselves."""
@@ -63,7 +64,7 @@ class EmulatedSubject:
 
     Args:
         t_hash_s: mean time of a share.
-        waits: whether their firmware waits a round trip after each share.
+        waits: the part of its shares after which their firmware waits a round trip: 1 after each, 0 after none.
         seed: chance.
         load_s: what taking up a job costs.
         constant: whether each share takes exactly the mean.
@@ -74,7 +75,7 @@ class EmulatedSubject:
         self,
         t_hash_s: float,
         *,
-        waits: bool,
+        waits: float,
         seed: int,
         load_s: float = 0.0,
         constant: bool = False,
@@ -85,7 +86,9 @@ class EmulatedSubject:
         if miners < 1:
             raise UserError(f"there is at least one miner, not {miners}")
         count = "" if miners == 1 else f", {miners} miners"
-        self.name = f"emulated, {'waits' if waits else 'queues'}{count}"
+        self.name = (
+            f"emulated, {'queues' if not waits else 'waits' if waits >= 1 else f'waits for {waits:g}'}{count}"
+        )
         self.t_hash_s, self.waits, self.load_s, self._constant = t_hash_s, waits, load_s, constant
         self._miners = miners
         self._rng = np.random.default_rng(seed)
@@ -141,6 +144,43 @@ class EmulatedSubject:
         """Nothing was changed."""
 
 
+async def own_pool(device: Device, journal: PoolJournal, password: str = "x") -> PoolSettings:
+    """Pool of a device that could be set again: the present one, or that from before where a killed run left its own.
+
+    Args:
+        device: open.
+        journal: of pools that were not set back, as after ``kill -9``.
+        password: of its worker there, which no firmware tells.
+
+    Raises:
+        UserError: where it does not tell, or where setting one pool would delete others.
+    """
+    from firmware_bridge.devices.device import PoolSettings
+
+    pools = (await device.read_telemetry()).pools
+    if len(pools) > 1 and device.name == "lb-box":
+        raise UserError(
+            f"{device.address}: it has {len(pools)} pools, and setting one deletes the others with their passwords; "
+            "leave it one pool first. Nothing was changed"
+        )
+    pool = next((p for p in pools if p.active), pools[0] if pools else None)
+    url = "" if pool is None else pool.url
+    try:
+        place = urlsplit(url if "://" in url else f"//{url}")
+        host, port = place.hostname, place.port
+    except ValueError:
+        host = port = None
+    if pool is None or not host or not port or not pool.user:
+        raise UserError(
+            f"{device.address}: it does not tell its pool, so that could not be set again; nothing was changed"
+        )
+    present = PoolSettings(host, port, pool.user, password)
+    left = journal.get(device.address)
+    if left is None or left.wish or left.lab != present.url:
+        return present
+    return PoolSettings(left.host, left.port, left.user, password)
+
+
 class DeviceSubject:
     """A real miner: its pool is set for each block, and its own one is set again at the end.
 
@@ -150,6 +190,7 @@ class DeviceSubject:
         password: of that worker and of its own pool, which no firmware tells.
         settle_s: time after a change until it counts, for its connection and first shares.
         on_notice: told what its own pool is, before anything is changed, and when that is set again.
+        journal: where its own pool is remembered, should this process be killed.
     """
 
     def __init__(
@@ -160,14 +201,19 @@ class DeviceSubject:
         password: str = "x",
         settle_s: float = 90.0,
         on_notice: Callable[[str], None] = lambda text: None,
+        journal: PoolJournal | None = None,
     ) -> None:
+        from firmware_bridge.devices.journal import PoolJournal
+
         self.name = device.address
+        self._journal = PoolJournal() if journal is None else journal
         self._device = device
         self._user = user
         self._password = password
         self._settle_s = settle_s
         self._on_notice = on_notice
         self._own: PoolSettings | None = None
+        self._wish: OwnPool | None = None
 
     async def block(self, host: str, port: int, seconds: float, started: Callable[[], None]) -> Side:
         """Point it there, wait until it has settled, and let the time pass.
@@ -176,47 +222,44 @@ class DeviceSubject:
             UserError: if its own pool cannot be read; nothing was changed then.
             DeviceError: if it does not answer, or does not take the pool.
         """
-        from firmware_bridge.devices.device import PoolSettings
-
-        if self._own is None:
-            own = await self._present()
-            self._on_notice(
-                f"{self.name}: its own pool is {own.url}, worker {own.user}; that is set again at the end"
-            )
-            self._own = own  # from here on it may be changed
-        user = self._own.user if self._user is None else self._user
-        await self._device.set_pool(PoolSettings(host, port, user, self._password))
+        await self.point(host, port)
         await self._device.sleep(self._settle_s)
         started()
         await self._device.sleep(seconds)
         return Side(None)
 
-    async def _present(self) -> PoolSettings:
-        """Its own pool, so that it can be set again.
+    async def point(self, host: str, port: int) -> None:
+        """Point it there; :meth:`end` sets its own pool again.
 
         Raises:
-            UserError: where it does not tell.
+            UserError: if its own pool cannot be read, or no pool be set; nothing was changed then.
+            DeviceError: if it does not answer, or does not take the pool.
         """
         from firmware_bridge.devices.device import PoolSettings
+        from firmware_bridge.devices.journal import OwnPool
 
-        pools = (await self._device.read_telemetry()).pools
-        if len(pools) > 1 and self._device.name == "lb-box":
-            raise UserError(
-                f"{self.name}: it has {len(pools)} pools, and setting one deletes the others with their passwords; "
-                "leave it one pool first. Nothing was changed"
+        untouched = self._own is None
+        own = self._own or await own_pool(self._device, self._journal, self._password)
+        user = own.user if self._user is None else self._user
+        pool = PoolSettings(host, port, user, self._password)
+        left = self._journal.get(self._device.address)
+        if untouched:
+            self._wish = left if left is not None and left.wish and left.lab == own.url else None
+        # after kill -9 what asiclab devices restore brings back is the pool from before any change
+        first = self._wish or own
+        self._journal.keep(self._device.address, OwnPool(first.host, first.port, first.user, pool.url))
+        if untouched:
+            self._on_notice(
+                f"{self.name}: its own pool is {own.url}, worker {own.user}; that is set again at the end"
             )
-        pool = next((p for p in pools if p.active), pools[0] if pools else None)
-        url = "" if pool is None else pool.url
+            self._own = own  # from here on it may be changed
         try:
-            place = urlsplit(url if "://" in url else f"//{url}")
-            host, port = place.hostname, place.port
-        except ValueError:
-            host = port = None
-        if pool is None or not host or not port or not pool.user:
-            raise UserError(
-                f"{self.name}: it does not tell its pool, so that could not be set again; nothing was changed"
-            )
-        return PoolSettings(host, port, pool.user, self._password)
+            await self._device.set_pool(pool)
+        except UserError:
+            if untouched:  # it has no such setting, so nothing was changed and nothing is to be set again
+                self._own = None
+                self._remember(left)
+            raise
 
     async def end(self) -> None:
         """Set its own pool again, whatever ended the comparison; not even cancellation interrupts it.
@@ -236,9 +279,17 @@ class DeviceSubject:
                 if task.cancelled():
                     raise
         task.result()
+        self._remember(self._wish)
         self._own = None
         if cancelled:
             raise asyncio.CancelledError
+
+    def _remember(self, pool: OwnPool | None) -> None:
+        """What the journal knows of the device from now on."""
+        if pool is None:
+            self._journal.forget(self._device.address)
+        else:
+            self._journal.keep(self._device.address, pool)
 
     async def _restore(self, own: PoolSettings) -> None:
         """Try again and again: what was interrupted may have left the device in the middle of a restart."""
@@ -249,9 +300,12 @@ class DeviceSubject:
             try:
                 await self._device.set_pool(own)
                 return
-            except DeviceError as error:
+            except (
+                LabError
+            ) as error:  # a page that is just not there may read like a firmware without the setting
                 if not left:
                     raise DeviceError(
-                        f"{error}. Its own pool is NOT set again: give it {own.url}, worker {own.user}, by hand"
+                        f"{error}. Its own pool is NOT set again: give it {own.url}, worker {own.user}, by hand, or "
+                        f"with asiclab devices restore {self.name}"
                     ) from error
             await self._device.sleep(RESTORE_PAUSE_S)

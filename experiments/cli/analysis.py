@@ -8,13 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from experiments.cli.command import LabCommand
-from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Run, Seed
+from experiments.cli.options import DEFAULT_DB, Config, Db, Json, ReportFile, Run, Seed
 
 Miner = Annotated[
     str | None, typer.Option("--miner", metavar="NAME", help="Only this miner, by name or number.")
-]
-Out = Annotated[
-    Path | None, typer.Option("--out", metavar="FILE", help="Where to write it; report-RUN.html by default.")
 ]
 
 
@@ -43,7 +40,7 @@ def stats(
 def report(
     run: Run = "latest",
     db: Db = DEFAULT_DB,
-    out: Out = None,
+    out: ReportFile = None,
     miner: Miner = None,
     seed: Seed = 0,
     json: Json = False,

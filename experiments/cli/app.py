@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from experiments.cli import (
     analysis,
     bridge,
     broker,
+    claims,
+    compare,
+    dashboard,
     data,
     demo,
     devices,
@@ -19,17 +23,21 @@ from experiments.cli import (
     emulate,
     mqtt,
     narma,
+    proofs,
     proxy,
+    puf,
+    run,
     runs,
     sentinel,
+    tpf,
     vbm,
 )
-from experiments.cli.command import EXIT_CHECK_FAILED, LabGroup, fail
+from experiments.cli.command import EXIT_CHECK_FAILED, LabGroup, fail, interrupted
 from firmware_bridge.errors import LabError
 
 HELP = (
     "A lab that asks whether Bitcoin-mining chips compute by their timing. Start with: asiclab demo. "
-    "Exit codes: 0 fine, 1 a check failed, 2 a mistake in what was asked for."
+    "Exit codes: 0 fine, 1 a check failed, 2 a mistake in what was asked for, 130 or 143 interrupted before the end."
 )
 
 # plain help text: the rich one costs three times the start-up
@@ -53,13 +61,40 @@ for part in (
     devices,
     sentinel,
     narma,
+    run,
+    compare,
+    claims,
+    dashboard,
+    tpf,
+    puf,
     effects,
     data,
     runs,
     analysis,
+    proofs,
     doctor,
 ):
     part.register(app)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from experiments.report.html import version
+
+        typer.echo(f"asiclab {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def lab(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say which version of the lab this is."
+        ),
+    ] = False,
+) -> None:
+    """What is asked of the lab before any of its commands."""
 
 
 def main() -> None:
@@ -68,9 +103,8 @@ def main() -> None:
         app(prog_name="asiclab")
     except LabError as error:
         sys.exit(fail(error).exit_code)
-    except KeyboardInterrupt:
-        typer.echo("asiclab: interrupted", err=True)
-        sys.exit(EXIT_CHECK_FAILED)
+    except KeyboardInterrupt as error:
+        sys.exit(interrupted(error).exit_code)
     except BrokenPipeError:
         # the reader of our output left (asiclab ... | head): nothing to say, and nobody to say it to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

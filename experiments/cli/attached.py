@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
+    from firmware_bridge.devices.telemetry import Telemetry
     from firmware_bridge.sentinel.config import SentinelConfig
     from firmware_bridge.stratum.config import BridgeConfig
     from firmware_bridge.stratum.server import Bridge
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from firmware_bridge.telemetry.mqtt_settings import MqttSettings
     from firmware_bridge.telemetry.poll import DevicePoller
     from firmware_bridge.trace.replay import ShareEvent
+
+    OnTelemetry = Callable[[int | None, Telemetry], None]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Attached:
         db: trace of the run, which is published there.
         patience_s: how long the end of the run may wait for the broker.
         sentinel: what the Sentinel is to do with each device, as on the command line; None for none.
+        beyond_factory: whether the user has agreed to clocks of a chain between those that a factory offers.
     """
 
     serial: tuple[str, ...]
@@ -43,6 +47,7 @@ class Attached:
     db: str = ""
     patience_s: float = 30.0
     sentinel: str | None = None
+    beyond_factory: bool = False
 
     def __post_init__(self) -> None:
         if self.sentinel is None:
@@ -62,8 +67,16 @@ class Attached:
         return SentinelConfig.parse(self.sentinel or "", period_s=self.period_s)
 
 
-async def attach(server: Bridge, attached: Attached, settings: BridgeConfig) -> None:
+async def attach(
+    server: Bridge, attached: Attached, settings: BridgeConfig, *, on_telemetry: OnTelemetry | None = None
+) -> None:
     """Open and start chains and pollers, and listen to the broker.
+
+    Args:
+        server: started.
+        attached: what takes part.
+        settings: of the server.
+        on_telemetry: told of each reading of a device.
 
     Raises:
         LabError: if one cannot be opened; the bridge is to be stopped then.
@@ -88,7 +101,7 @@ async def attach(server: Bridge, attached: Attached, settings: BridgeConfig) -> 
     if listeners:
         server.on_share = _told_to_all(listeners)
     await _attach_chains(server, attached, settings)
-    await _attach_devices(server, attached, pollers)
+    await _attach_devices(server, attached, pollers, on_telemetry)
 
 
 def _told_to_all(listeners: list[Callable[[ShareEvent], None]]) -> Callable[[ShareEvent], None]:
@@ -114,7 +127,8 @@ async def _attach_chains(server: Bridge, attached: Attached, settings: BridgeCon
         named = parse_qs(parts.query).get("scale", [None])[0]
         scale = settings.scale if named is None else parse_scale(named)
         if attached.frequency_mhz is not None:
-            LIMITS.check("bm1366", OperatingPoint(frequency_mhz=attached.frequency_mhz))
+            clock = OperatingPoint(frequency_mhz=attached.frequency_mhz)
+            LIMITS.check("bm1366", clock, beyond_factory=attached.beyond_factory)
         if settings.difficulty < 1.0:
             raise UserError(
                 f"--difficulty {settings.difficulty:g}: a BM1366 reports from 1 on; give 1 or more with --serial"
@@ -127,7 +141,9 @@ async def _attach_chains(server: Bridge, attached: Attached, settings: BridgeCon
         await server.attach(SerialMiner(SerialPort(parts.path, tap=tap), config))
 
 
-async def _attach_devices(server: Bridge, attached: Attached, pollers: list[DevicePoller]) -> None:
+async def _attach_devices(
+    server: Bridge, attached: Attached, pollers: list[DevicePoller], on_telemetry: OnTelemetry | None
+) -> None:
     from firmware_bridge.devices.journal import RunSettings, SettingsJournal
     from firmware_bridge.devices.registry import open_device
     from firmware_bridge.telemetry.poll import DevicePoller
@@ -144,5 +160,7 @@ async def _attach_devices(server: Bridge, attached: Attached, pollers: list[Devi
             from firmware_bridge.sentinel.companion import SentinelCompanion
 
             poller = SentinelCompanion(device, attached.guard())
+        if on_telemetry is not None:
+            poller.on_telemetry = on_telemetry
         pollers.append(poller)
         await server.attach(poller)

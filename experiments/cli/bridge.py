@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,27 +26,29 @@ from experiments.cli.mqtt_options import (
     SensorOption,
     inbox_config,
 )
-from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Scale, Seconds, Shares, parse_hex
+from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Scale, Seconds, Shares, TcpPort, parse_hex
 from experiments.cli.running import stoppable
+from experiments.cli.serving_options import DevicePeriod, Devices, Host, MaxClients, Record, Synchronous
 from experiments.config import sensor_tables
-from firmware_bridge.errors import LabError
+from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from experiments.cli.attached import Attached
     from experiments.cli.running import Stop
+    from experiments.tpf_filter.service import FilterService
     from firmware_bridge.stratum.config import BridgeConfig
     from firmware_bridge.stratum.server import Bridge
     from firmware_bridge.trace.schema import RunRecord
+    from tpf.classifier import Model
+    from tpf.kept_filter import KeptRule
 
 
 def bridge(
     ctx: typer.Context,
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 lets real miners in.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="TCP port; 0 takes a free one.")
-    ] = 3333,
+    host: Host = "127.0.0.1",
+    port: TcpPort = 3333,
     difficulty: Annotated[
         float, typer.Option("--difficulty", metavar="D", help="Share difficulty, any positive number.")
     ] = 256.0,
@@ -69,15 +72,8 @@ def bridge(
     seconds: Seconds = None,
     shares: Shares = None,
     scale: Scale = None,
-    synchronous: Annotated[
-        str,
-        typer.Option(
-            "--synchronous",
-            metavar="off|normal|full",
-            help="full survives a power cut and is slower; see docs/bridge.md.",
-        ),
-    ] = "normal",
-    max_clients: Annotated[int, typer.Option("--max-clients", min=1, help="Connections at once.")] = 1024,
+    synchronous: Synchronous = "normal",
+    max_clients: MaxClients = 1024,
     base_version: Annotated[
         str, typer.Option("--base-version", metavar="HEX", help="Version of the jobs.")
     ] = "20000000",
@@ -98,15 +94,8 @@ def bridge(
             "--frequency", metavar="MHZ", help="Clock of the serial chains; by default the one they have."
         ),
     ] = None,
-    device: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--device", metavar="URL", help="Store this device's telemetry too, repeatable: lv06://HOST."
-        ),
-    ] = None,
-    device_period: Annotated[
-        float, typer.Option("--device-period", metavar="S", min=0.1, help="Between two readings of a device.")
-    ] = 3.0,
+    device: Devices = None,
+    device_period: DevicePeriod = 3.0,
     sentinel: Annotated[
         str | None,
         typer.Option(
@@ -115,15 +104,21 @@ def bridge(
             help="Guard each --device: watch, guard, or target=60[,knob=fan|frequency|plan][,limit=C].",
         ),
     ] = None,
+    kept_filter: Annotated[
+        Path | None,
+        typer.Option(
+            "--filter",
+            metavar="FILE",
+            help="Let a filter of tpf filter --out decide which jobs are finished; jobs last as long as it says.",
+        ),
+    ] = None,
     algorithm: Annotated[
         str,
         typer.Option(
             "--algorithm", metavar="auto|sha256d|lbry", help="auto: LBRY for miners that are known for it."
         ),
     ] = "auto",
-    record: Annotated[
-        bool, typer.Option("--record", help="Keep the bytes of every link in the run, secrets replaced.")
-    ] = False,
+    record: Record = False,
     keep_secrets: Annotated[
         bool, typer.Option("--keep-secrets", help="Store passwords as they come instead of a placeholder.")
     ] = False,
@@ -160,12 +155,13 @@ def bridge(
         from firmware_bridge.stratum.config import BridgeConfig
         from firmware_bridge.trace.schema import RunRecord
 
+        kept = None if kept_filter is None else _kept(kept_filter, mode)
         settings = BridgeConfig(
             host=host,
             port=port,
             difficulty=difficulty,
             mode=mode,  # type: ignore[arg-type] # checked by the record itself
-            job_period_s=job_period,
+            job_period_s=job_period if kept is None else kept[1].keep_s,
             swh_timeout_s=swh_timeout,
             scale=scale,
             base_version=base_version,
@@ -201,9 +197,11 @@ def bridge(
         run_config: dict[str, Any] = {"cli": options_in_force(ctx)}
         if inbox is not None and inbox.sensors:
             run_config["sensors"] = [one.to_json() for one in inbox.sensors]
+        if kept is not None:
+            run_config["filter"] = {"card": kept[0].card.to_json(), **asdict(kept[1])}
         run_record = RunRecord(kind="live", source="bridge", seeds={"jobs": used_seed}, config=run_config)
         status = asyncio.run(
-            _serve(settings, attached, db, synchronous, run_record, (seconds, shares), stop, json)
+            _serve(settings, attached, db, synchronous, run_record, (seconds, shares), stop, kept, json)
         )
     if status != "success":
         raise typer.Exit(EXIT_CHECK_FAILED)
@@ -217,74 +215,67 @@ async def _serve(
     record: RunRecord,
     limits: tuple[float | None, int | None],
     stop: Stop,
+    kept: tuple[Model, KeptRule] | None,
     json: bool,
 ) -> str:
-    """Run the bridge until a limit or a signal, print its two lines, and give the run's exit status."""
-    import asyncio
+    """Make the bridge, and run it."""
     from functools import partial
 
     import numpy as np
 
-    from experiments.cli import output
-    from experiments.cli.attached import attach
+    from experiments.cli.serving import Words, serve_run
     from firmware_bridge.stratum.server import Bridge
-    from firmware_bridge.trace.reader import TraceReader
     from firmware_bridge.trace.writer import TraceWriter
 
-    open_writer = partial(TraceWriter, db, synchronous=synchronous)
-    server = Bridge(settings, open_writer, np.random.default_rng(record.seeds["jobs"]), record=record)
-    host, port = await server.start()
-    run = server.run.run_id
-    loop = asyncio.get_running_loop()
-    begin = loop.time()
-    stop.call(lambda: loop.call_soon_threadsafe(server.request_stop, f"stopped by {stop.reason}"))
-    try:
-        await attach(server, attached, settings)
-    except BaseException as error:
-        server.request_stop(str(error), "fail")
-        await server.stop()
-        raise
-    if json:
-        output.emit({"ready": True, "host": host, "port": port, "run": run})
-    else:
-        output.console().print(f"Run {run}: listening on {host}:{port}; Ctrl-C stops", markup=False)
-    status = None if json else asyncio.create_task(_show(server))
-    end = {"run": run, "status": "fail", "reason": ""}
-    try:
-        end["reason"] = await server.serve(*limits)
-        end["status"] = str(TraceReader(db).run(server.run.run)["exit_status"])
-    except LabError as error:
-        end["reason"] = str(error)
-        raise
-    finally:
-        if status is not None:
-            status.cancel()
-        counts = asdict(server.stats)
-        seconds = round(loop.time() - begin, 3)
-        if json:
-            output.emit({**end, "shares": counts.pop("accepted"), **counts, "seconds": seconds})
-        else:
-            text = f"Run {run}: {counts['accepted']} shares of {counts['miners']} miners, {counts['rejected']} refused"
-            output.console().print(f"{text}, {seconds:.0f} s ({end['reason']})", markup=False)
-    return end["status"]
+    service = None if kept is None else _filtering(kept, record.seeds["jobs"], lambda: server)
+    server = Bridge(
+        settings,
+        partial(TraceWriter, db, synchronous=synchronous),
+        np.random.default_rng(record.seeds["jobs"]),
+        record=record,
+        source=service,
+        policy=service,
+    )
+
+    def now() -> str:
+        at = server.stats
+        return f"{at.miners} miners, {at.jobs} jobs, {at.accepted} shares, {at.rejected} refused"
+
+    def last(counts: dict[str, Any], seconds: float) -> str:
+        shares = f"{counts['accepted']} shares of {counts['miners']} miners"
+        return f"{shares}, {counts['rejected']} refused, {seconds:.0f} s"
+
+    words = Words(
+        lambda address: f"listening on {address}", {}, now, lambda seconds: asdict(server.stats), last
+    )
+    heard = None if service is None else service.read
+    return await serve_run(server, settings, attached, db, limits, stop, words, json=json, on_telemetry=heard)
 
 
-async def _show(server: Bridge) -> None:
-    """A line that follows the counts, where somebody can see it."""
-    import asyncio
+def _kept(path: Path, mode: str) -> tuple[Model, KeptRule]:
+    """The filter of ``--filter``.
 
-    from experiments.cli import output
+    Raises:
+        UserError: if it cannot be used, or not in this mode.
+    """
+    from experiments.tpf_filter.service import load_service
 
-    console = output.console()
-    if not console.is_terminal:
-        return
-    with console.status("") as line:
-        while True:
-            now = server.stats
-            line.update(
-                f"{now.miners} miners, {now.jobs} jobs, {now.accepted} shares, {now.rejected} refused"
-            )
-            await asyncio.sleep(0.5)
+    if mode != "stream":
+        raise UserError(f"--filter decides how long jobs last: it goes with --mode stream, not {mode}")
+    return load_service(path)
+
+
+def _filtering(kept: tuple[Model, KeptRule], seed: int, server: Callable[[], Bridge]) -> FilterService:
+    """A kept filter for the bridge that is about to be made."""
+    import numpy as np
+
+    from experiments.tpf_filter.service import FilterService
+
+    def note(kind: str, miner: int, at_ns: int, detail: dict[str, Any]) -> None:
+        server().run.event(kind, "info", detail, miner=miner, monotonic_ns=at_ns)
+
+    clock_ns = lambda: server().clock.monotonic_ns()  # noqa: E731
+    return FilterService(*kept, np.random.default_rng([seed, 37]), clock_ns, note)
 
 
 def register(app: typer.Typer) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.cli.command import LabCommand
-from experiments.cli.options import Config, Json, Seconds
+from experiments.cli.options import Config, Json, Seconds, TcpPort
 from experiments.cli.running import stoppable
 from firmware_bridge.errors import UserError
 
@@ -21,9 +21,7 @@ def broker(
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on; others than loopback need a password file.")
     ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="TCP port; 0 takes a free one.")
-    ] = 1883,
+    port: TcpPort = 1883,
     password_file: Annotated[
         Path | None, typer.Option("--password-file", metavar="FILE", help="Who may log in.")
     ] = None,

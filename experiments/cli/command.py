@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,29 @@ from typer.core import TyperCommand, TyperGroup
 
 from experiments import config as lab_config
 from experiments.cli.options import DEFAULT_DB
-from firmware_bridge.errors import LabError, UserError
+from firmware_bridge.errors import LabError, UnreachableError, UserError
 
 EXIT_CHECK_FAILED = 1
 EXIT_USER_ERROR = 2
+UNREACHABLE = (
+    "; is it switched on, and the address right? asiclab devices scan --subnet 10.0.0.0/24 finds miners"
+)
+SIGNALLED = 128
+"""With the number of the signal: how shells say that it ended something. 130 is SIGINT, 143 is SIGTERM."""
 
 
 def fail(error: BaseException) -> typer.Exit:
     """Print an error for people on stderr and give the exit that goes with it (2 for a user error, else 1)."""
-    typer.echo(f"asiclab: {error}", err=True)
+    hint = UNREACHABLE if isinstance(error, UnreachableError) else ""
+    typer.echo(f"asiclab: {error}{hint}", err=True)
     return typer.Exit(EXIT_USER_ERROR if isinstance(error, UserError) else EXIT_CHECK_FAILED)
+
+
+def interrupted(error: KeyboardInterrupt, text: str = "interrupted") -> typer.Exit:
+    """Say so on stderr, and give the exit of the signal that the error carries, SIGINT if none."""
+    typer.echo(f"asiclab: {text}", err=True)
+    number = next((told for told in error.args if isinstance(told, signal.Signals)), signal.SIGINT)
+    return typer.Exit(SIGNALLED + number)
 
 
 class LabCommand(TyperCommand):
@@ -47,6 +61,8 @@ class LabCommand(TyperCommand):
             return super().invoke(ctx)
         except LabError as error:
             raise fail(error) from None
+        except KeyboardInterrupt as error:
+            raise interrupted(error) from None
 
 
 class LabGroup(TyperGroup):
@@ -67,6 +83,13 @@ class LabGroup(TyperGroup):
             return super().invoke(ctx)
         except LabError as error:
             raise fail(error) from None
+        except KeyboardInterrupt as error:
+            raise interrupted(error) from None
+
+
+def lab_group(name: str, words: str) -> typer.Typer:
+    """A group of commands, with ``words`` as its help; without a command it prints that."""
+    return typer.Typer(name=name, help=words, cls=LabGroup, no_args_is_help=True, rich_markup_mode=None)
 
 
 def options_in_force(ctx: typer.Context) -> dict[str, Any]:

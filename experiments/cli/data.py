@@ -135,6 +135,8 @@ def replay(
         from experiments.cli import output
 
         output.emit(result)
+    if not result["complete"]:
+        raise typer.Exit(stop.exit_code)
 
 
 def parse_speed(text: str) -> float | None:

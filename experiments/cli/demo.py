@@ -50,7 +50,7 @@ def demo(
             output.console().print(
                 f"Stopped by {stop.reason}; the trace is in {plan.out / 'lab.db'}", markup=False
             )
-        return
+        raise typer.Exit(stop.exit_code)
     if json:
         verdict = summary["verdict"]
         keys = ("run", "shares", "seconds", "database", "report", "summary")

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, LabGroup
+from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, lab_group
 from experiments.cli.options import Config, Json
-from experiments.cli.running import stoppable
-from firmware_bridge.errors import UserError
+from experiments.cli.running import run_until_asked, stoppable
+from firmware_bridge.errors import DeviceError, UserError
 
 if TYPE_CHECKING:
     from experiments.cli.running import Stop
     from firmware_bridge.devices.device import Device
+    from firmware_bridge.devices.journal import PoolJournal
     from firmware_bridge.devices.settings import Applied, OriginalSettings
 
 URL_HELP = (
@@ -35,13 +36,7 @@ Voltages = Annotated[
     str, typer.Option("--voltage", metavar="MV,MV,...", help="Core voltages in mV, in this order.")
 ]
 
-devices = typer.Typer(
-    name="devices",
-    help="Find attached miners, look at them, test them, set them within hard limits.",
-    cls=LabGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+devices = lab_group("devices", "Find attached miners, look at them, test them, set them within hard limits.")
 
 
 @devices.command("scan", cls=LabCommand)
@@ -104,7 +99,8 @@ def show(url: Url, json: Json = False, config: Config = None) -> None:
         output.emit(found)
         return
     for part in ("identity", "settings", "telemetry"):
-        rows = [(name, _shown(value)) for name, value in found[part].items() if name != "raw"]
+        for_programs = ("raw", "wall_ns", "monotonic_ns")
+        rows = [(name, _shown(value)) for name, value in found[part].items() if name not in for_programs]
         output.table(f"{found['url']}: {part}", ("what", "value"), rows)
     able = found["capabilities"]
     settings = [
@@ -143,6 +139,11 @@ def compare_with_table(
         rows = [(f.name, f.status, _shown(f.expected), _shown(f.seen)) for f in report.facts]
         output.table(f"{url}: {report.model}", ("fact", "status", "table", "seen"), rows)
         output.console().print(f"Report with the conversation, secrets replaced: {target}", markup=False)
+    if all(f.status == "unknown" for f in report.facts):
+        raise DeviceError(
+            f"{url}: nothing of the table was seen; the conversation in {target} says what it answered. Is it switched "
+            "on, and the address right?"
+        )
     if any(f.status == "different" for f in report.facts):
         raise typer.Exit(EXIT_CHECK_FAILED)
 
@@ -168,8 +169,8 @@ def set_point(
 ) -> None:
     """Set a device, and say whether the setting was measured in force.
 
-    The settings from before are remembered: asiclab devices restore URL brings them back. An error or Ctrl-C while
-    setting brings them back at once.
+    The settings from before, or the pool, are remembered: asiclab devices restore URL brings them back. An error or
+    Ctrl-C while setting brings settings back at once.
     """
     from experiments.cli import output
     from firmware_bridge.devices.settings import OperatingPoint
@@ -178,10 +179,13 @@ def set_point(
     if pool is not None and point.given():
         raise UserError("a pool and an operating point are two changes; set one after the other")
     if pool is not None:
-        _run(_with_device(url, _set_pool(pool, user, json)))
+        _run(_with_device(url, _set_pool(pool, user, json, force=yes)))
         return
 
+    holding = False
+
     async def change(device: Device) -> Applied:
+        nonlocal holding
         try:
             applied = await device.apply(point, beyond_factory=yes)
         except BaseException:
@@ -189,6 +193,7 @@ def set_point(
             raise
         _say_applied(device.address, applied, json)
         if hold:
+            holding = True
             if json:
                 output.emit({"ready": True, "url": device.address})
             try:
@@ -200,6 +205,9 @@ def set_point(
 
     with stoppable() as stop:
         applied = _run(_with_device(url, change), stop)
+    if applied is None and not holding:
+        typer.echo(f"asiclab: stopped by {stop.reason}; the settings from before are back", err=True)
+        raise typer.Exit(stop.exit_code)
     if applied is not None and False in applied.confirmed.values():
         raise typer.Exit(EXIT_CHECK_FAILED)
 
@@ -244,56 +252,133 @@ def sweep_points(
         )
     elif steps is None:
         output.console().print(f"Stopped by {stop.reason}; the settings from before are back", markup=False)
-    if any(False in step.applied.confirmed.values() for step in steps or ()):
+    if steps is None:
+        raise typer.Exit(stop.exit_code)
+    if any(False in step.applied.confirmed.values() for step in steps):
         raise typer.Exit(EXIT_CHECK_FAILED)
 
 
 @devices.command("restore", cls=LabCommand)
 def restore(
     url: Annotated[str | None, typer.Argument(metavar="[URL]", help=URL_HELP)] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option("--password-file", metavar="FILE", help="Password of its worker at its own pool ('x')."),
+    ] = None,
     json: Json = False,
     config: Config = None,
 ) -> None:
-    """Bring back the settings from before the lab changed them; without URL, of every device that is remembered."""
-    from experiments.cli import output
+    """Bring back settings and pool from before the lab changed them; without URL, of every device that is remembered.
 
-    remembered = _journal().addresses()
+    Its pool too, where asiclab devices set or a run that was killed had changed it.
+    """
+    from experiments.cli import output
+    from experiments.live_miners import worker_password
+    from firmware_bridge.devices.journal import PoolJournal
+
+    pools = PoolJournal()
+    remembered = sorted({*_journal().addresses(), *pools.addresses()})
     wanted = remembered if url is None else [url]
-    restored = []
+    password = worker_password(password_file)
+    restored, failed = [], False
     for address in wanted:
 
-        async def back(device: Device) -> Applied | None:
-            return await device.restore()
+        async def back(device: Device) -> tuple[Applied | None, str | None, str | None]:
+            return await device.restore(), *await _own_pool_again(device, pools, password)
 
-        applied = _run(_with_device(address, back))
+        try:
+            applied, pool, other = _run(_with_device(address, back))
+        except DeviceError as error:
+            if url is not None:
+                raise
+            failed = True  # the others are to be brought back all the same
+            typer.echo(
+                f"asiclab: {address}: {error}; it stays remembered: say this again once it answers", err=True
+            )
+            continue
         restored.append(
-            {"url": address, "restored": applied is not None, **(applied.to_json() if applied else {})}
+            {
+                "url": address,
+                "restored": applied is not None,
+                "pool": pool,
+                "other_pool": other,
+                **(applied.to_json() if applied else {}),
+            }
         )
     if json:
         output.emit({"devices": restored})
-    elif not restored:
+    elif not wanted:
         output.console().print("No device is remembered as changed", markup=False)
     for row in restored if not json else ():
-        text = f"back at {row['asked']}" if row["restored"] else "was not changed by this lab"
+        told = [f"back at {row['asked']}"] if row["restored"] else []
+        told += [f"mines for {row['pool']} again"] if row["pool"] else []
+        told += (
+            [f"somebody has set its pool since, to {row['other_pool']}: left as it is"]
+            if row["other_pool"]
+            else []
+        )
+        text = ", ".join(told) or "nothing of it is remembered as changed"
         output.console().print(f"{row['url']}: {text}", markup=False)
+    if failed:
+        raise typer.Exit(EXIT_CHECK_FAILED)
 
 
-def _set_pool(pool: str, user: str, json: bool) -> Callable[[Device], Awaitable[None]]:
-    from experiments.cli import output
-    from experiments.cli.emulate import parse_pool
+async def _own_pool_again(device: Device, pools: PoolJournal, password: str) -> tuple[str | None, str | None]:
+    """Set the pool that a killed run left remembered: its URL, or that of another one which was set since."""
     from firmware_bridge.devices.device import PoolSettings
 
+    own = pools.get(device.address)
+    if own is None:
+        return None, None
+    active = next((p for p in (await device.read_telemetry()).pools if p.active), None)
+    lab = own.lab.rpartition("//")[2]
+    if active is not None and active.url.rpartition("//")[2] != lab:  # somebody has set it since
+        pools.forget(device.address)
+        return None, active.url
+    pool = PoolSettings(own.host, own.port, own.user, password)
+    await device.set_pool(pool)
+    pools.forget(device.address)
+    return pool.url, None
+
+
+def _set_pool(pool: str, user: str, json: bool, *, force: bool) -> Callable[[Device], Awaitable[None]]:
+    """Remember the pool from before and set another; with ``force`` also where the one from before is lost."""
+    from experiments.cli import output
+    from experiments.cli.emulate import parse_pool
+    from experiments.vbm_subjects import own_pool
+    from firmware_bridge.devices.device import PoolSettings
+    from firmware_bridge.devices.journal import OwnPool, PoolJournal
+
     host, port = parse_pool(pool)
+    journal = PoolJournal()
 
     async def change(device: Device) -> None:
         settings = PoolSettings(host, port, user)
+        before: OwnPool | PoolSettings | None = None
+        try:
+            before = await own_pool(device, journal)
+        except UserError as error:
+            if not force:
+                raise UserError(f"{error}; --yes sets it all the same") from None
+        if before is not None:
+            left = journal.get(device.address)
+            if (
+                left is not None and left.lab == before.url
+            ):  # the pool of an earlier wish is not the one from before
+                before = left
+            journal.keep(
+                device.address, OwnPool(before.host, before.port, before.user, settings.url, wish=True)
+            )
         restarted = await device.set_pool(settings)
         if json:
-            output.emit({"url": device.address, "pool": settings.url, "user": user, "restarted": restarted})
+            own = None if before is None else before.url
+            told = {"url": device.address, "pool": settings.url, "user": user, "restarted": restarted}
+            output.emit({**told, "before": own})
         else:
             after = "after a restart" if restarted else "at once"
+            back = "" if before is None else f"; asiclab devices restore brings {before.url} back"
             output.console().print(
-                f"{device.address}: mines for {settings.url} as {user}, {after}", markup=False
+                f"{device.address}: mines for {settings.url} as {user}, {after}{back}", markup=False
             )
 
     return change
@@ -321,19 +406,7 @@ def _run(work: Coroutine[Any, Any, Any], stop: Stop | None = None) -> Any:
     """Run it; None where a signal ended it."""
     import asyncio
 
-    async def main() -> Any:
-        task = asyncio.ensure_future(work)
-        if stop is not None:
-            loop = asyncio.get_running_loop()
-            stop.call(lambda: loop.call_soon_threadsafe(task.cancel))
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if stop is None or stop.reason is None:
-                raise
-            return None
-
-    return asyncio.run(main())
+    return asyncio.run(work) if stop is None else run_until_asked(work, stop)
 
 
 def _numbers(text: str, option: str) -> list[float]:

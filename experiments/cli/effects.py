@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from experiments.cli.command import LabCommand, LabGroup
+from experiments.cli.command import LabCommand, lab_group
 from experiments.cli.options import Config, Json
 
-effects = typer.Typer(
-    name="effects",
-    help="Effects that an emulated miner can be given on purpose.",
-    cls=LabGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+effects = lab_group("effects", "Effects that an emulated miner can be given on purpose.")
 
 
 @effects.command("list", cls=LabCommand)

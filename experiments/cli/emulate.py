@@ -11,6 +11,7 @@ from experiments.cli.command import LabCommand, options_in_force
 from experiments.cli.emulate_device import mine_in_network, neighbours, parse_faults, serve_chain
 from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Scale, Seconds, Seed, Shares
 from experiments.cli.running import stoppable
+from experiments.subjects import VIRTUAL_MODELS
 from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from firmware_bridge.emulator.virtual import VirtualConfig
 
 MODELS = ("s9", "lv06", "lb-box", "bm1366")
-VIRTUAL_MODELS = ("s9", "lv06")
-VIRTUAL_ONLY = ("difficulty", "mode", "job_period", "db", "shares", "step")
+VIRTUAL_ONLY = ("difficulty", "mode", "job_period", "db", "shares", "step", "variation", "device")
 """Options that make sense in virtual time where no pool is named."""
 DEFAULT_SHARES = 2588
 """Length of a virtual run where neither --shares nor --seconds is given: that of the recorded S9."""
@@ -74,6 +74,12 @@ def emulate(
             "--plant", metavar="KIND=STRENGTH", help="Planted effect, repeatable; see asiclab effects list."
         ),
     ] = None,
+    symbols_in: Annotated[
+        str,
+        typer.Option(
+            "--symbols-in", metavar="FIELD", help="Wall time: job field whose symbol planted effects follow."
+        ),
+    ] = "prevhash",
     physics: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,6 +106,20 @@ def emulate(
         float,
         typer.Option("--job-period", metavar="S", help="Virtual time, stream mode: seconds between jobs."),
     ] = 30.0,
+    variation: Annotated[
+        float,
+        typer.Option(
+            "--variation",
+            metavar="MS",
+            help="Virtual time: planted difference between devices, as standard deviation of their chips' delays.",
+        ),
+    ] = 0.0,
+    device: Annotated[
+        int,
+        typer.Option(
+            "--device", min=0, metavar="N", help="Virtual time: which device it is, see --variation."
+        ),
+    ] = 0,
     user: Annotated[str, typer.Option("--user", help="Wall time: worker name.")] = "",
     password: Annotated[str, typer.Option("--password", help="Wall time: its password.")] = "x",
     seed: Seed = 0,
@@ -131,8 +151,10 @@ def emulate(
             f"virtual time is there for {' and '.join(VIRTUAL_MODELS)}; emulate {model} with --time wall"
         )
 
+    from firmware_bridge.emulator.effects import parse_plants, split_luck
+
+    luck, delays = split_luck(plant or ())
     if base == "virtual":
-        from firmware_bridge.emulator.effects import parse_plants
         from firmware_bridge.emulator.program import parse_step
         from firmware_bridge.emulator.virtual import VirtualConfig
 
@@ -145,18 +167,25 @@ def emulate(
             difficulty=difficulty,
             mode=mode,
             job_period_s=job_period,
-            plants=parse_plants(plant or ()),
+            plants=parse_plants(delays),
+            winning_jobs=luck,
             physics=parse_physics(physics or (), model),
             scale=VirtualConfig.scale if scale is None else scale,
+            variation_ms=variation,
+            device=device,
         )
         _virtual(virtual, db, options_in_force(ctx), json)
         return
+    if variation:
+        raise UserError("--variation is there in virtual time alone: leave --pool out, or --variation")
+    if firmware and model != "lv06":
+        raise UserError(f"--firmware is the era of an lv06's; leave it out for {model}")
     with stoppable() as stop:
         if model == "bm1366":
             serve_chain(count, scale, seed, fault or (), seconds, stop, json)
             return
         from firmware_bridge.emulator.appliance import ApplianceConfig
-        from firmware_bridge.emulator.effects import parse_plants
+        from firmware_bridge.emulator.carrier import Carrier
         from firmware_bridge.emulator.wall_config import WallConfig
 
         wall = WallConfig(
@@ -167,10 +196,12 @@ def emulate(
             seconds=seconds,
             shares=shares,
             seed=seed,
-            plants=parse_plants(plant or ()),
+            plants=parse_plants(delays),
+            winning_jobs=luck,
             physics=parse_physics(physics, model) if physics else None,
             user=user or None,
             password=password,
+            carrier=Carrier.parse(symbols_in),
         )
         settings = ApplianceConfig(
             wall,
@@ -224,7 +255,7 @@ def _virtual(settings: VirtualConfig, db: str, in_force: dict[str, Any], json: b
     virtual_s = float(shares[-1] - settings.start_wall_ns) / 1e9 if shares.size else 0.0
     if json:
         result = {"run": run.run_id, "shares": int(shares.size), "virtual_s": virtual_s, "seconds": took}
-        output.emit({**result, "plants": settings.plants, "seed": settings.seed})
+        output.emit({**result, "plants": settings.planted(), "seed": settings.seed})
     else:
         text = f"Run {run.run_id}: {shares.size} shares in {virtual_s:.1f} s of virtual time, {took:.1f} s of ours"
         output.console().print(text, markup=False)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from experiments.cli.command import EXIT_CHECK_FAILED
-from firmware_bridge.errors import UserError
+from firmware_bridge.errors import LabError, UserError
 
 if TYPE_CHECKING:
     from experiments.cli.running import Stop
@@ -79,8 +78,12 @@ def mine_in_network(settings: list[ApplianceConfig], stop: Stop, json: bool) -> 
         output.console().print(f"{text} ({summary.reason})", markup=False)
     if json:
         output.emit(summaries[0] if len(summaries) == 1 else {"miners": summaries})
-    if any(summary.connections == 0 for summary in summaries):
-        raise typer.Exit(EXIT_CHECK_FAILED)
+    alone = [one.pool for one, summary in zip(settings, summaries, strict=True) if summary.connections == 0]
+    if alone and stop.reason is None:
+        places = {"its own" if pool is None else f"{pool[0]}:{pool[1]}" for pool in alone}
+        raise LabError(
+            f"no pool let it mine at {', '.join(sorted(places))}; see that one listens there, such as asiclab bridge"
+        )
 
 
 async def _mine(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, LabGroup
+from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, lab_group
 from experiments.cli.mqtt_options import (
     Broker,
     LabName,
@@ -27,13 +27,7 @@ if TYPE_CHECKING:
     from experiments.cli.running import Stop
     from firmware_bridge.telemetry.mqtt import MqttSettings, Received
 
-mqtt = typer.Typer(
-    name="mqtt",
-    help="Send runs to an MQTT broker, record those of other hosts, look at what passes.",
-    cls=LabGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+mqtt = lab_group("mqtt", "Send runs to an MQTT broker, record those of other hosts, look at what passes.")
 
 WhichLab = Annotated[
     str | None, typer.Option("--lab", metavar="NAME", help="Only this lab; all of the broker's by default.")
@@ -82,7 +76,7 @@ def publish(
         if not json and not rows:
             output.console().print("Nothing is left to be published", markup=False)
     if not settled:
-        raise typer.Exit(EXIT_CHECK_FAILED)
+        raise typer.Exit((0 if stay else stop.exit_code) or EXIT_CHECK_FAILED)
 
 
 async def _publish(
@@ -115,9 +109,7 @@ async def _publish(
             settled = True
         rows = [{"run": run.run_id, "published": publisher.is_settled(run)} for run in runs]
     finally:
-        if work is not None:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+        await _ended(work)
         await publisher.stop()
     return rows, settled
 
@@ -164,7 +156,7 @@ def record(
                 text = f"Run {missing['run']} of {missing['lab']} lacks {', '.join(missing['tables'])}"
                 output.console().print(f"{text}; record again while its lab publishes", markup=False)
     if runs is not None and end["complete"] < runs:
-        raise typer.Exit(EXIT_CHECK_FAILED)
+        raise typer.Exit(stop.exit_code or EXIT_CHECK_FAILED)
 
 
 async def _record(
@@ -205,9 +197,7 @@ async def _record(
         work = asyncio.ensure_future(recorder.work())
         await _until(asyncio.ensure_future(enough.wait()), work, seconds, stop)
     finally:
-        if work is not None:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+        await _ended(work)
         await recorder.stop()
     lacking = [{"lab": lab, "run": run, "tables": tables} for lab, run, tables in recorder.lacking()]
     return {**recorder.counts.to_json(), "lacking": lacking}
@@ -276,6 +266,15 @@ async def _watch(
         await _until(asyncio.ensure_future(enough.wait()), None, seconds, stop)
     finally:
         await client.stop()
+
+
+async def _ended(work: asyncio.Task[None] | None) -> None:
+    """End what went on beside, and wait for it; what it may say then was said, or is of no interest."""
+    import asyncio
+
+    if work is not None:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
 
 
 async def _until(

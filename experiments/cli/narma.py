@@ -7,36 +7,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.command import LabCommand, LabGroup, options_in_force
-from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Run, Seed
+from experiments.cli import narma_live
+from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, lab_group, options_in_force
+from experiments.cli.options import (
+    DEFAULT_DB,
+    Config,
+    Db,
+    Json,
+    PhysicsItems,
+    Plants,
+    Run,
+    Scale,
+    Seed,
+    plot_option,
+)
+from experiments.cli.reservoir_options import Emulate, JobPeriod, Miner, Mode, Observe, Range, Washout
+from experiments.cli.reservoir_properties import properties
 from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
-    from experiments.narma import Plan, Result
+    from experiments.narma import Result
+    from experiments.narma_plan import Plan
 
-reservoir = typer.Typer(
-    name="reservoir",
-    help="What kind of reservoir a stored run is.",
-    cls=LabGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+reservoir = lab_group("reservoir", "What kind of reservoir a stored run is.")
 
-Miner = Annotated[
-    str | None, typer.Option("--miner", metavar="NAME", help="Whose steps, where a run has several miners.")
-]
 Task = Annotated[
     str,
-    typer.Option("--task", metavar="NAME", help="narma10, mackey_glass, …; see docs/experiments/narma.md."),
-]
-Observe = Annotated[
-    list[str] | None,
-    typer.Option("--observe", metavar="KIND", help="State columns, repeatable; see docs/reservoir.md."),
+    typer.Option("--task", metavar="NAME", help="narma10, mackey-glass, xor, …; see docs/reservoir.md."),
 ]
 Lags = Annotated[int, typer.Option("--lags", min=0, help="Steps of the past that the readout sees besides.")]
 Train = Annotated[int, typer.Option("--train", min=10, help="Steps to train on.")]
 Test = Annotated[int, typer.Option("--test", min=2, help="Steps to test on.")]
-Washout = Annotated[int, typer.Option("--washout", min=0, help="Steps at the start that nobody sees.")]
 Permutations = Annotated[int, typer.Option("--permutations", min=20, help="Of the null of the gain.")]
 Lambda = Annotated[
     float | None,
@@ -47,10 +48,7 @@ Lambda = Annotated[
 Other = Annotated[
     str | None, typer.Option("--other", metavar="RUN", help="A run whose timing is scored as a baseline.")
 ]
-Plot = Annotated[
-    Path | None,
-    typer.Option("--plot", metavar="FILE", help="Draw prediction, states and null: .png, .svg, .pdf."),
-]
+Plot = Annotated[Path | None, plot_option("prediction, states and null")]
 
 
 def narma(
@@ -58,15 +56,15 @@ def narma(
     trace: Annotated[
         str | None, typer.Option("--trace", metavar="RUN", help="Score a stored run; id, prefix or latest.")
     ] = None,
-    emulate: Annotated[
-        str | None,
-        typer.Option("--emulate", metavar="s9|lv06", help="Drive an emulated miner; s9 if nothing is named."),
-    ] = None,
-    mode: Annotated[
-        str, typer.Option("--mode", metavar="dialogue|monologue|constant", help="What a symbol depends on.")
-    ] = "dialogue",
+    emulate: Emulate = None,
+    mode: Mode = "dialogue",
     encode: Annotated[
-        str, typer.Option("--encode", metavar="FIELD", help="Job field that carries the symbols.")
+        str,
+        typer.Option(
+            "--encode",
+            metavar="FIELD",
+            help="What carries the symbols: a job field, frequency, voltage or duty.",
+        ),
     ] = "coinbase",
     task: Task = "narma10",
     observe: Observe = None,
@@ -74,23 +72,30 @@ def narma(
     mask: Annotated[
         str | None,
         typer.Option(
-            "--mask", metavar="KIND:V", help="Spread each input over V jobs: binary:V, uniform:V or mls:V."
+            "--mask",
+            metavar="KIND:V",
+            help="Spread each input over V jobs: binary:V, uniform:V, mls:V, ones:V.",
         ),
     ] = None,
-    plant: Annotated[
-        list[str] | None,
-        typer.Option("--plant", metavar="KIND=STRENGTH", help="Planted effect; see asiclab effects list."),
-    ] = None,
-    physics: Annotated[
-        list[str] | None, typer.Option("--physics", metavar="NAME=VALUE", help="As of asiclab emulate.")
-    ] = None,
+    plant: Plants = None,
+    physics: PhysicsItems = None,
+    device: narma_live.Device = None,
+    time: narma_live.Time = None,
+    scale: Scale = None,
+    host: narma_live.Host = None,
+    port: narma_live.Port = 0,
+    difficulty: narma_live.Difficulty = 256.0,
+    swh_timeout: narma_live.Timeout = 30.0,
+    patience: narma_live.Patience = 300.0,
+    pool_user: narma_live.User = None,
+    password_file: narma_live.PasswordFile = None,
+    device_period: narma_live.DevicePeriod = None,
+    yes: narma_live.Yes = False,
     feedback: Annotated[
         float, typer.Option("--feedback", min=0.0, help="Dialogue: weight of the last response in a symbol.")
     ] = 0.25,
-    period: Annotated[
-        float | None,
-        typer.Option("--job-period", metavar="S", help="Monologue, constant: seconds between jobs."),
-    ] = None,
+    swing: Range = None,
+    period: JobPeriod = None,
     train: Train = 2000,
     test: Test = 1000,
     washout: Washout = 200,
@@ -107,10 +112,12 @@ def narma(
     """Drive a miner with the input of a task and score its timing, beside every baseline.
 
     Without --trace an emulated miner is driven in virtual time, its run is written into the database, and that run is
-    scored. NRMSE is the RMSE over the standard deviation of the target on the test block: 1 is what predicting the mean
-    scores.
+    scored. With --device URL, or --emulate and --time wall, a miner is driven over its socket in wall time; what came
+    until Ctrl-C is kept, and scored if it is enough. NRMSE is the RMSE over the standard deviation of the target on the
+    test block: 1 is what predicting the mean scores.
     """
-    from experiments.narma import Plan
+    from experiments.carriers import Swing
+    from experiments.narma_plan import Plan
 
     plan = Plan(
         mode=mode,
@@ -127,13 +134,48 @@ def narma(
         permutations=permutations,
         alpha=alpha,
         period_s=period,
+        swing=None if swing is None else Swing.parse(swing),
     )
+    if time not in (None, "virtual", "wall"):
+        raise UserError(f"--time is virtual or wall, not {time!r}")
+    if device is not None and (trace is not None or emulate is not None):
+        raise UserError("--device drives a miner: leave --trace and --emulate out")
+    if device is not None and time == "virtual":
+        raise UserError("a miner that is there lives in wall time: leave --time out with --device")
+    if trace is not None and time is not None:
+        raise UserError("a stored run is as it is: --time goes with --emulate")
     if trace is not None and emulate is not None:
         raise UserError("--trace scores a stored run, --emulate makes a new one: give one of them")
     if trace is not None and (plant or physics):
         raise UserError("a stored run is as it is: --plant and --physics go with --emulate")
-    run = trace or _emulated(ctx, plan, emulate or "s9", plant or [], physics or [], db)
-    _score(run, plan, db, miner, other, plot, json)
+    if device is None and time != "wall":
+        run = trace or _emulated(ctx, plan, emulate or "s9", plant or [], physics or [], db)
+        _score(run, plan, db, miner, other, plot, json)
+        return
+    options = narma_live.LiveOptions(
+        emulate=None if device is not None else emulate or "s9",
+        device=device,
+        plants=tuple(plant or ()),
+        physics=tuple(physics or ()),
+        scale=scale,
+        host=host,
+        port=port,
+        difficulty=difficulty,
+        timeout_s=swh_timeout,
+        patience_s=patience,
+        user=pool_user,
+        password_file=password_file,
+        device_period_s=device_period,
+        yes=yes,
+    )
+    driven, signalled = narma_live.run_live(plan, options, db, options_in_force(ctx), json=json)
+    scored = narma_live.what_to_score(plan, driven)
+    if scored is not None:
+        _score(driven.run_id, scored, db, miner, other, plot, json)
+    if driven.problems:
+        raise typer.Exit(EXIT_CHECK_FAILED)
+    if signalled or scored is None:
+        raise typer.Exit(signalled or EXIT_CHECK_FAILED)
 
 
 def evaluate(
@@ -155,7 +197,7 @@ def evaluate(
     config: Config = None,
 ) -> None:
     """Score the timing of a stored run on a task, beside every baseline."""
-    from experiments.narma import Plan
+    from experiments.narma_plan import Plan
 
     plan = Plan(
         task=task,
@@ -175,13 +217,13 @@ def _emulated(
     ctx: typer.Context, plan: Plan, model: str, plants: list[str], physics: list[str], db: str
 ) -> str:
     """Drive an emulated miner and store the run; its id."""
-    from experiments.cli.emulate import VIRTUAL_MODELS, parse_physics
-    from experiments.narma import emulation, write_run
+    from experiments.cli.emulate import parse_physics
+    from experiments.narma_runs import emulation, write_run
+    from experiments.subjects import check_virtual
     from firmware_bridge.emulator.effects import parse_plants
     from firmware_bridge.trace.writer import TraceWriter
 
-    if model not in VIRTUAL_MODELS:
-        raise UserError(f"virtual time is there for {' and '.join(VIRTUAL_MODELS)}, not for {model!r}")
+    check_virtual(model)
     config = emulation(plan, model, parse_plants(plants), parse_physics(physics, model))
     config.check()
     with TraceWriter(db) as writer:
@@ -206,12 +248,7 @@ def _score(
             plot,
             u=result.input,
         )
-    if json:
-        output.emit({**result.to_json(), **({} if plot is None else {"plot": plot})})
-        return
-    _print(result)
-    if plot is not None:
-        output.console().print(f"Plot: {plot}", markup=False)
+    output.tell(result.to_json, lambda: _print(result), plot, json=json)
 
 
 def _print(result: Result) -> None:
@@ -240,7 +277,25 @@ def _print(result: Result) -> None:
         f"({gain.null.size} permutations), seed {result.seed}, run {result.run_id}",
         markup=False,
     )
+    if result.symbols is not None:
+        read = result.symbols
+        console.print(
+            f"Symbols read right by a logistic readout: {read.accuracy:.3f} ({_interval(read.accuracy_ci)}) of "
+            f"{read.n}; the most frequent one {read.most_frequent:.3f}, the input alone {read.input_only:.3f} (p = "
+            f"{read.better_than_input:.3g}), ten taps {read.delay_line_10:.3f}, with products "
+            f"{read.delay_line_10_quadratic:.3f}",
+            markup=False,
+        )
+    if result.clock is not None:
+        clock = result.clock
+        console.print(
+            f"The bridge itself: {clock.what} {clock.median_ns / 1e6:.3f} ms (99 %: {clock.p99_ns / 1e6:.3f} ms); its "
+            f"rank correlation with the input is {clock.rho:+.3f} (p = {clock.p:.3g})",
+            markup=False,
+        )
     console.print(f"Verdict: {evaluation.verdict.code}. {evaluation.verdict.text}", markup=False)
+    if result.caution is not None:
+        console.print(f"Caution: {result.caution}", markup=False)
 
 
 def _interval(ends: tuple[float, float] | None) -> str:
@@ -251,4 +306,5 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the tree."""
     app.command("narma", cls=LabCommand)(narma)
     reservoir.command("evaluate", cls=LabCommand)(evaluate)
+    reservoir.command("properties", cls=LabCommand)(properties)
     app.add_typer(reservoir)

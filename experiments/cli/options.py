@@ -53,7 +53,14 @@ Config = Annotated[
     typer.Option("--config", metavar="FILE", help="Options file; by default lab.toml beside the database."),
 ]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, a unique prefix of it, or 'latest'.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that chance decides.")]
+Miner = Annotated[
+    str | None, typer.Option("--miner", metavar="NAME", help="Which miner, where a run has several.")
+]
+MAX_SEED = 2**63 - 1
+"""What a database can store as a number."""
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of everything that chance decides.")
+]
 Seconds = Annotated[float | None, typer.Option("--seconds", min=0.0, help="Stop after this many seconds.")]
 Shares = Annotated[int | None, typer.Option("--shares", min=1, help="Stop after this many shares.")]
 Scale = Annotated[
@@ -65,3 +72,22 @@ Scale = Annotated[
         help="Difficulties stay nominal on the wire; work is found and verified against difficulty x S (2^-20).",
     ),
 ]
+Plants = Annotated[
+    list[str] | None,
+    typer.Option("--plant", metavar="KIND=STRENGTH", help="Planted effect; see asiclab effects list."),
+]
+PhysicsItems = Annotated[
+    list[str] | None, typer.Option("--physics", metavar="NAME=VALUE", help="As of asiclab emulate.")
+]
+Classifier = Annotated[
+    str, typer.Option("--classifier", metavar="NAME", help="logistic, gradient_boosting or mlp_16_8_4.")
+]
+TcpPort = Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port; 0 takes a free one.")]
+ReportFile = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Where to write it; report-RUN.html by default.")
+]
+
+
+def plot_option(what: str) -> Any:
+    """``--plot FILE`` of a command that can draw ``what``."""
+    return typer.Option("--plot", metavar="FILE", help=f"Draw {what}: .png, .svg, .pdf.")

@@ -42,6 +42,25 @@ def emit(value: Any) -> None:
     typer.echo(json.dumps(plain(value), allow_nan=False))
 
 
+def tell(
+    told: Callable[[], dict[str, Any]], show: Callable[[], None], plot: Path | None, *, json: bool
+) -> None:
+    """Print a result and where its plot is: as JSON, or as its command shows it to people.
+
+    Args:
+        told: the result as an object of JSON.
+        show: prints it for people.
+        plot: file that it was drawn into, or None.
+        json: which of both.
+    """
+    if json:
+        emit({**told(), **({} if plot is None else {"plot": plot})})
+        return
+    show()
+    if plot is not None:
+        console().print(f"Plot: {plot}", markup=False)
+
+
 def console(*, stderr: bool = False) -> Console:
     """Console for people; plain text where the output is no terminal."""
     from rich.console import Console
@@ -53,15 +72,21 @@ def console(*, stderr: bool = False) -> Console:
 
 
 @contextlib.contextmanager
-def bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar, moved by calling it with what is done and what there is in all; nothing where nobody looks."""
+def bar(what: str, *, shown: bool, unit: str = "") -> Iterator[Callable[[int, int], None]]:
+    """A progress bar, moved by calling it with what is done and what there is in all; nothing where nobody looks.
+
+    With a unit it counts as well.
+    """
     where = console()
     if not shown or not where.is_terminal:
         yield lambda done, total: None
         return
-    from rich.progress import Progress
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-    with Progress(console=where, transient=True) as progress:
+    columns = list(Progress.get_default_columns())
+    if unit:
+        columns += [TextColumn(unit.replace("[", "\\[")), MofNCompleteColumn()]
+    with Progress(*columns, console=where, transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, options_in_force
-from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Seconds, Seed, Shares, parse_hex
+from experiments.cli.options import DEFAULT_DB, Config, Db, Json, Seconds, Seed, Shares, TcpPort, parse_hex
 from experiments.cli.running import stoppable
-from firmware_bridge.errors import LabError, UserError
+from experiments.cli.serving_options import DevicePeriod, Devices, Host, MaxClients, Record, Synchronous
+from firmware_bridge.password_file import read_password
 
 if TYPE_CHECKING:
     from experiments.cli.attached import Attached
     from experiments.cli.running import Stop
-    from firmware_bridge.stratum.proxy import Proxy, ProxyConfig
+    from firmware_bridge.stratum.proxy import ProxyConfig
     from firmware_bridge.trace.schema import RunRecord
 
 PASSWORD_VARIABLE = "ASICLAB_UPSTREAM_PASSWORD"
@@ -40,12 +41,8 @@ def proxy(
             help="vbm: answer shares here, have the next work ready. relay: the pool's answers, the pool's jobs.",
         ),
     ] = "vbm",
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 lets real miners in.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="TCP port; 0 takes a free one.")
-    ] = 3334,
+    host: Host = "127.0.0.1",
+    port: TcpPort = 3334,
     work: Annotated[
         str,
         typer.Option(
@@ -106,31 +103,14 @@ def proxy(
     ] = 120.0,
     seconds: Seconds = None,
     shares: Shares = None,
-    synchronous: Annotated[
-        str,
-        typer.Option(
-            "--synchronous",
-            metavar="off|normal|full",
-            help="full survives a power cut and is slower; see docs/bridge.md.",
-        ),
-    ] = "normal",
-    max_clients: Annotated[int, typer.Option("--max-clients", min=1, help="Connections at once.")] = 1024,
+    synchronous: Synchronous = "normal",
+    max_clients: MaxClients = 1024,
     version_mask: Annotated[
         str, typer.Option("--version-mask", metavar="HEX", help="Version bits that miners may roll at most.")
     ] = "1fffe000",
-    device: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--device", metavar="URL", help="Store this device's telemetry too, repeatable: lv06://HOST."
-        ),
-    ] = None,
-    device_period: Annotated[
-        float, typer.Option("--device-period", metavar="S", min=0.1, help="Between two readings of a device.")
-    ] = 3.0,
-    record: Annotated[
-        bool,
-        typer.Option("--record", help="Keep the bytes of every link in the run, secrets replaced."),
-    ] = False,
+    device: Devices = None,
+    device_period: DevicePeriod = 3.0,
+    record: Record = False,
     keep_secrets: Annotated[
         bool,
         typer.Option("--keep-secrets", help="Store miners' passwords as they come instead of a placeholder."),
@@ -196,12 +176,7 @@ def _password(file: Path | None) -> str | None:
 
     if file is None:
         return os.environ.get(PASSWORD_VARIABLE)
-    try:
-        with file.open(encoding="utf-8") as text:
-            return text.readline().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        raise UserError(f"--upstream-password-file {file}: cannot be read ({reason})") from error
+    return read_password(file)
 
 
 async def _serve(
@@ -214,87 +189,46 @@ async def _serve(
     stop: Stop,
     json: bool,
 ) -> str:
-    """Run the proxy until a limit or a signal, print its two lines, and give the run's exit status."""
-    import asyncio
+    """Make the proxy, and run it."""
     from functools import partial
 
     import numpy as np
 
-    from experiments.cli import output
-    from experiments.cli.attached import attach
+    from experiments.cli.serving import Words, serve_run
     from firmware_bridge.stratum.proxy import Proxy
-    from firmware_bridge.trace.reader import TraceReader
     from firmware_bridge.trace.writer import TraceWriter
 
     open_writer = partial(TraceWriter, db, synchronous=synchronous)
     server = Proxy(settings, open_writer, np.random.default_rng(record.seeds["pauses"]), record=record)
-    host, port = await server.start()
-    run = server.run.run_id
-    loop = asyncio.get_running_loop()
-    begin = loop.time()
-    stop.call(lambda: loop.call_soon_threadsafe(server.request_stop, f"stopped by {stop.reason}"))
-    try:
-        await attach(server, attached, settings.bridge())
-    except BaseException as error:
-        server.request_stop(str(error), "fail")
-        await server.stop()
-        raise
     pools = [pool.label for pool in settings.upstreams]
-    if json:
-        output.emit({"ready": True, "host": host, "port": port, "run": run, "upstreams": pools})
-    else:
-        text = f"Run {run}: {settings.mode} on {host}:{port} for {', then '.join(pools)}; Ctrl-C stops"
-        output.console().print(text, markup=False)
-    status = None if json else asyncio.create_task(_show(server))
-    end: dict[str, Any] = {"run": run, "status": "fail", "reason": ""}
-    try:
-        end["reason"] = await server.serve(*limits)
-        end["status"] = str(TraceReader(db).run(server.run.run)["exit_status"])
-    except LabError as error:
-        end["reason"] = str(error)
-        raise
-    finally:
-        if status is not None:
-            status.cancel()
-        seconds = loop.time() - begin
-        counts = server.stats.summary(seconds)
-        if json:
-            output.emit({**end, "shares": counts["accepted"], **counts, "seconds": round(seconds, 3)})
-        else:
-            output.console().print(_last_line(run, counts, seconds, end["reason"]), markup=False)
-    return str(end["status"])
+
+    def now() -> str:
+        at = server.stats
+        return (
+            f"{at.miners} miners, {at.accepted} shares, {at.rejected} refused here, {at.upstream_accepted} taken by "
+            f"the pool, {sum(at.upstream_rejected.values())} refused"
+        )
+
+    words = Words(
+        lambda address: f"{settings.mode} on {address} for {', then '.join(pools)}",
+        {"upstreams": pools},
+        now,
+        lambda seconds: server.stats.summary(seconds),
+        _last_line,
+    )
+    return await serve_run(server, settings.bridge(), attached, db, limits, stop, words, json=json)
 
 
-def _last_line(run: str, counts: dict[str, Any], seconds: float, reason: str) -> str:
+def _last_line(counts: dict[str, Any], seconds: float) -> str:
     refused = sum(counts["upstream_rejected"].values())
     trip = counts["upstream_round_trip_ms"]["p50"]
     text = (
-        f"Run {run}: {counts['accepted']} shares of {counts['miners']} miners, {counts['rejected']} refused here; "
+        f"{counts['accepted']} shares of {counts['miners']} miners, {counts['rejected']} refused here; "
         f"the pool took {counts['upstream_accepted']}, refused {refused}, left {counts['unanswered']} unanswered"
     )
     if trip is not None:
         text += f"; round trip {trip:.3g} ms, answered in {counts['answer_ms']['p50'] or 0.0:.3g} ms"
-    return f"{text}; {seconds:.0f} s ({reason})"
-
-
-async def _show(server: Proxy) -> None:
-    """A line that follows the counts, where somebody can see it."""
-    import asyncio
-
-    from experiments.cli import output
-
-    console = output.console()
-    if not console.is_terminal:
-        return
-    with console.status("") as line:
-        while True:
-            now = server.stats
-            refused = sum(now.upstream_rejected.values())
-            line.update(
-                f"{now.miners} miners, {now.accepted} shares, {now.rejected} refused here, "
-                f"{now.upstream_accepted} taken by the pool, {refused} refused"
-            )
-            await asyncio.sleep(0.5)
+    return f"{text}; {seconds:.0f} s"
 
 
 def register(app: typer.Typer) -> None:

@@ -112,6 +112,7 @@ def merge(
 def _list(db: str, json: bool) -> None:
     from experiments.cli import output
     from firmware_bridge.trace import manage
+    from firmware_bridge.trace.store import locate
 
     rows = manage.list_runs(db)
     if json:
@@ -119,7 +120,11 @@ def _list(db: str, json: bool) -> None:
         return
     columns = ("run", "kind", "source", "mode", "started", "shares", "status", "tags", "notes")
     shown = [row | {"tags": ", ".join(row["tags"])} for row in rows]
-    output.table(f"Runs in {db}", columns, [[row.get(column) for column in columns] for row in shown])
+    output.table(f"Runs in {locate(db)}", columns, [[row.get(column) for column in columns] for row in shown])
+    if not rows:
+        output.console().print(
+            "No recording yet; runs of experiments: asiclab experiments runs", markup=False
+        )
 
 
 def register(app: typer.Typer) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, LabGroup, options_in_force
+from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, lab_group, options_in_force
 from experiments.cli.options import Config, Json, Seconds, Seed
-from experiments.cli.running import stoppable
+from experiments.cli.running import run_until_asked, stoppable
 
 if TYPE_CHECKING:
     from experiments.cli.running import Stop
@@ -26,12 +26,9 @@ Limit = Annotated[
     typer.Option("--limit", metavar="C", help="Tighter limit in °C; by default the model's own hard limit."),
 ]
 
-sentinel = typer.Typer(
-    name="sentinel",
-    help="Watch attached miners, hold their temperature within hard limits, and rehearse faults beforehand.",
-    cls=LabGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
+sentinel = lab_group(
+    "sentinel",
+    "Watch attached miners, hold their temperature within hard limits, and rehearse faults beforehand.",
 )
 
 
@@ -222,21 +219,8 @@ def _guard(
     json: bool,
 ) -> bool:
     """Guard devices until a signal or for some time; whether one was left at its safe point."""
-    import asyncio
-
     said = [_Said(url, json) for url in urls]
-
-    async def main() -> None:
-        task = asyncio.ensure_future(_guard_all(ctx, said, settings, seconds, db))
-        loop = asyncio.get_running_loop()
-        stop.call(lambda: loop.call_soon_threadsafe(task.cancel))
-        try:
-            await task
-        except asyncio.CancelledError:
-            if stop.reason is None:
-                raise
-
-    asyncio.run(main())
+    run_until_asked(_guard_all(ctx, said, settings, seconds, db), stop)
     return any(one.left_safe for one in said)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.command import EXIT_CHECK_FAILED, LabCommand, LabGroup
+from experiments.cli.command import LabCommand, lab_group
 from experiments.cli.options import Config, Json, Seed
 from experiments.cli.running import stoppable
 from firmware_bridge.errors import UserError
@@ -16,13 +16,9 @@ if TYPE_CHECKING:
     from experiments.cli.running import Stop
     from experiments.vbm import Plan, VbmResult
 
-vbm = typer.Typer(
-    name="vbm",
-    help="What a Virtual Block Manager can win, by formula and by experiment.",
-    cls=LabGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+Page = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write a report, an HTML page.")]
+
+vbm = lab_group("vbm", "What a Virtual Block Manager can win, by formula and by experiment.")
 
 
 @vbm.command("model", cls=LabCommand)
@@ -33,7 +29,7 @@ def model(json: Json = False, config: Config = None) -> None:
     """
     from experiments.cli import output
     from experiments.vbm import PUBLISHED_GAIN, model_rows
-    from firmware_bridge.stratum.efficiency import hash_time_for_gain
+    from firmware_bridge.efficiency import hash_time_for_gain
 
     rows = model_rows()
     if json:
@@ -75,9 +71,7 @@ def measure_eta(
         float, typer.Option("--seconds", metavar="S", min=0.1, help="How long to mine.")
     ] = 20.0,
     miners: Annotated[int, typer.Option("--miners", min=1, help="Emulated miners per cell.")] = 4,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write a report, an HTML page.")
-    ] = None,
+    out: Page = None,
     seed: Seed = 0,
     json: Json = False,
     config: Config = None,
@@ -177,9 +171,7 @@ def ab(
     yes: Annotated[
         bool, typer.Option("--yes", help="Agree that the pool of the real miner is changed.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write a report, an HTML page.")
-    ] = None,
+    out: Page = None,
     seed: Seed = 0,
     json: Json = False,
     config: Config = None,
@@ -213,7 +205,9 @@ def ab(
     with stoppable() as stop:
         import asyncio
 
-        password = _password(password_file)
+        from experiments.live_miners import worker_password
+
+        password = worker_password(password_file)
         result = asyncio.run(
             _run(plan, (device, settle, t_hash / 1e3, firmware == "waits", miners), password, stop, json)
         )
@@ -279,17 +273,10 @@ async def _run(
         try:
             return await work
         except asyncio.CancelledError:
+            if stop.reason is None:
+                raise
             typer.echo(f"asiclab: stopped by {stop.reason}; the miner is as it was found", err=True)
-            raise typer.Exit(EXIT_CHECK_FAILED) from None
-
-
-def _password(file: Path | None) -> str:
-    if file is None:
-        return "x"
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--password-file {file} cannot be read ({type(error).__name__})") from None
+            raise typer.Exit(stop.exit_code) from None
 
 
 def _tell(result: VbmResult, json: bool) -> None:

@@ -57,7 +57,7 @@ def render(analysis: Analysis) -> str:
         "report.html.j2",
         run=run,
         kind=KINDS.get(run["kind"], run["kind"]),
-        started=_moment(run["started_wall_ns"]),
+        started=moment(run["started_wall_ns"]),
         warnings=list(_warnings(analysis)),
         parts=[_part(part, analysis) for part in analysis.parts],
         methods=METHODS,
@@ -239,11 +239,11 @@ def _provenance(analysis: Analysis) -> Iterable[tuple[str, Any]]:
     run = analysis.run
     yield "Run", run["run_id"]
     yield "Kind", f"{run['kind']}, from {run['source']}" + (f", mode {run['mode']}" if run["mode"] else "")
-    yield "Started", _moment(run["started_wall_ns"])
-    yield "Ended", _moment(run["ended_wall_ns"]) + (f", {run['exit_status']}" if run["exit_status"] else "")
-    yield "Seeds", _compact(run["seeds"])
+    yield "Started", moment(run["started_wall_ns"])
+    yield "Ended", moment(run["ended_wall_ns"]) + (f", {run['exit_status']}" if run["exit_status"] else "")
+    yield "Seeds", compact(run["seeds"])
     yield "Seed of this page's statistics", analysis.seed
-    yield "Plants in force", _compact(run["plants"]) if run["plants"] else "none"
+    yield "Plants in force", compact(run["plants"]) if run["plants"] else "none"
     yield (
         "Time stamps used",
         {
@@ -254,12 +254,12 @@ def _provenance(analysis: Analysis) -> Iterable[tuple[str, Any]]:
     )
     yield "Clock", run["clock_source"]
     yield "Clock tick", f"{run['clock_tick_ns']} ns" if run["clock_tick_ns"] is not None else None
-    yield "Jitter floor of the host", _compact(run["jitter_floor"])
+    yield "Jitter floor of the host", compact(run["jitter_floor"])
     for miner, info in sorted(analysis.data.miners.items()):
         scale = f", difficulties scaled by {info.scale:g}" if info.scale != 1.0 else ""
         yield f"Miner {miner}", f"{info.name} ({info.user_agent or info.model or 'unknown'}){scale}"
-    yield "Code", _compact(run["git"])
-    yield "Host", _compact(run["host"])
+    yield "Code", compact(run["git"])
+    yield "Host", compact(run["host"])
     yield "Tags", ", ".join(run["tags"] or ())
     yield "Notes", run["notes"]
 
@@ -276,7 +276,7 @@ def _blocks(run: dict[str, Any]) -> Iterable[tuple[str, str]]:
 
 def _citation(analysis: Analysis) -> str:
     run = analysis.run
-    year = _moment(run["started_wall_ns"])[:4] if run["started_wall_ns"] else "n.d."
+    year = moment(run["started_wall_ns"])[:4] if run["started_wall_ns"] else "n.d."
     sha = run["git"].get("sha") or run["git"].get("commit")
     return (
         f"asic-reservoir-lab {html.version()}{f' ({sha[:12]})' if sha else ''}, run {run['run_id']} ({year}), "
@@ -300,16 +300,18 @@ def number(value: Any, digits: int = 5) -> str:
     return str(value)
 
 
-def _moment(wall_ns: int | None) -> str:
+def moment(wall_ns: int | None) -> str:
+    """A wall time for people, in UTC."""
     if wall_ns is None:
         return "time unknown"
     return datetime.fromtimestamp(wall_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _compact(value: Any) -> str:
+def compact(value: Any) -> str:
+    """Plain data on one line."""
     if isinstance(value, dict):
         return ", ".join(
-            f"{key}: {number(item) if not isinstance(item, dict) else _compact(item)}"
+            f"{key}: {number(item) if not isinstance(item, dict) else compact(item)}"
             for key, item in value.items()
         )
     return str(value)

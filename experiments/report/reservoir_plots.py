@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from experiments.report import svg
+from experiments.report.light import DATA, DATA_SOFT, MODEL, NULL, checked, figure_file
 from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,25 +22,6 @@ FloatArray = npt.NDArray[np.float64]
 STEPS = 200
 """Of the test block, what is drawn."""
 MOST_COLUMNS = 24
-SUFFIXES = (".png", ".svg", ".pdf")
-
-# the light scheme of report.css: a file of its own has no page that could colour it
-INK, MUTED, GRID = "#1b1f24", "#59636e", "#e4e8ec"
-DATA, DATA_SOFT, NULL, MODEL = "#1f6feb", "#a9c8f8", "#57606a", "#c2410c"
-_LIGHT: dict[Any, Any] = {
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "grid.color": GRID,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "figure.facecolor": "white",
-    "pdf.fonttype": 42,
-}
 
 BASELINES = {
     "mean": "mean of the target",
@@ -79,11 +60,7 @@ def draw(
     Raises:
         UserError: if the file is of another kind, or the states are not those that were evaluated.
     """
-    import matplotlib as mpl
-
-    path = Path(file)
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{path.name}: a figure is written as {', '.join(SUFFIXES)}")
+    path = checked(file)
     split = evaluation.split
     names = list(columns) or list(evaluation.columns)
     block = split.columns("the state matrix", states)
@@ -96,7 +73,7 @@ def draw(
     shown = min(MOST_COLUMNS, block.shape[1])
     rows = shown + (0 if drive is None else drive.shape[1])
     heights = [2.0, max(1.0, 0.2 * rows), 2.1, 0.21 * len(evaluation.baselines)]
-    with svg.figure(8.2, sum(heights) + 2.4) as drawing, mpl.rc_context(_LIGHT):
+    with figure_file(path, 8.2, sum(heights) + 2.4) as drawing:
         above, middle, below, last = drawing.subplots(4, 1, height_ratios=heights)
         steps = min(STEPS, split.test)
         _prediction(above, evaluation, steps)
@@ -105,11 +82,6 @@ def draw(
         _ladder(last, evaluation)
         middle.sharex(above)
         above.tick_params(labelbottom=False)
-        kind = path.suffix.lower().removeprefix(".")
-        dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-        drawing.savefig(path, format=kind, dpi=150, metadata=dated)
-    if kind == "svg":
-        path.write_text(svg.in_order(path.read_text(encoding="utf-8")), encoding="utf-8")
     return path
 
 

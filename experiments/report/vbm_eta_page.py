@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.report import html, svg
-from firmware_bridge.stratum.efficiency import eta
+from firmware_bridge.efficiency import eta
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -1,0 +1,1 @@
+"""Analyses that belong to several experiments and to nothing else."""
