@@ -30,9 +30,9 @@ def first_line(child: subprocess.Popen[str]) -> dict[str, Any]:
     return value
 
 
-def last_line(child: subprocess.Popen[str], timeout: float = START_S) -> dict[str, Any]:
+def last_line(child: subprocess.Popen[str], timeout: float = START_S, code: int = 0) -> dict[str, Any]:
     out, err = child.communicate(timeout=timeout)
-    assert child.returncode == 0, err
+    assert child.returncode == code, err
     lines = out.splitlines()
     assert len(lines) == 1, out
     value = json.loads(lines[0])
@@ -150,7 +150,7 @@ def test_replay_in_recorded_time_stops_on_a_signal(with_excerpt) -> None:
         assert first_line(child)["nonce"] == "8b7746ab"
         child.send_signal(signal.SIGTERM)
         out, err = child.communicate(timeout=START_S)
-    assert child.returncode == 0, err
+    assert child.returncode == 143, err
     end = json.loads(out.splitlines()[-1])
     assert not end["complete"]
     assert end["shares"] < 300
@@ -215,7 +215,7 @@ def test_demo_stops_cleanly_and_leaves_nobody_behind(lab, how: signal.Signals) -
     with lab.process("demo", "--out", "out", "--json") as child:
         ready = first_line(child)
         child.send_signal(how)
-        end = last_line(child, timeout=START_S)
+        end = last_line(child, timeout=START_S, code=128 + how)
     assert end["stopped"] == how.name
     assert reader(lab.folder / "out").run(1)["exit_status"] == "success"
     with socket.socket() as probe:

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from experiments import tpf_leakage
 from experiments.cli.options import parse_scale
 from experiments.config import key_line
 from experiments.narma import FOUND_AT
@@ -82,6 +84,12 @@ def test_every_command_has_help_json_and_config(lab) -> None:
         shown = lab(*leaf, "--help").stdout
         assert "--json" in shown, leaf
         assert "--config" in shown, leaf
+
+
+def test_the_version_is_that_of_the_package(lab) -> None:
+    assert lab("--version").stdout == f"asiclab {metadata.version('asic-reservoir-lab')}\n"
+    # it is said before anything else is looked at
+    assert lab("--version", "nonsense").stdout.startswith("asiclab ")
 
 
 @pytest.mark.parametrize(
@@ -196,9 +204,21 @@ def test_doctor_fails_where_nothing_can_be_written(lab, monkeypatch: pytest.Monk
 
 def test_effects_list_names_unit_and_detectable_strength(lab) -> None:
     effects = {effect["kind"]: effect for effect in lab.json("effects", "list")["effects"]}
-    assert set(effects) == {"input", "temperature", "quality", "thermal", "queue"}
-    for kind, effect in effects.items():
+    from firmware_bridge.emulator.effects import BEHAVIOURS
+
+    delays = {"input", "temperature", "quality", "thermal", "queue", "quality_delay_ms"}
+    behaviours = set(BEHAVIOURS)
+    assert set(effects) == delays | behaviours
+    measured = {
+        **{kind: ("asiclab narma", strength) for kind, (_, strength) in FOUND_AT.items()},
+        **{kind: ("asiclab tpf evaluate", strength) for kind, strength in tpf_leakage.FOUND_AT.items()},
+    }
+    for kind in behaviours:
+        assert effects[kind]["found_by"].startswith("asiclab run ")
+        assert 0 < effects[kind]["detectable"] < 2
+    for kind in delays:
+        effect = effects[kind]
         assert effect["unit"].startswith("ms ")
-        of_memory = kind in FOUND_AT
-        assert effect["found_by"].startswith("asiclab narma" if of_memory else "asiclab stats")
-        assert effect["detectable"] == FOUND_AT[kind][1] if of_memory else 0 < effect["detectable"] < 10
+        by, strength = measured.get(kind, ("asiclab stats", None))
+        assert effect["found_by"].startswith(by)
+        assert effect["detectable"] == strength if strength else 0 < effect["detectable"] < 10

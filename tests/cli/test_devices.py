@@ -115,6 +115,20 @@ async def test_hold_lasts_as_long_as_the_command(tmp_path: Path) -> None:
         assert appliance.machine.in_force.core_voltage_mv == 1200.0
 
 
+@pytest.mark.costly
+async def test_a_setting_that_is_interrupted_on_its_way_is_back_and_says_so(tmp_path: Path) -> None:
+    async with emulated("lv06") as (appliance, ready):
+        child = await start(tmp_path, "set", ready["url"], "--voltage", 1100, "--hold")
+        async with asyncio.timeout(WAIT_S):
+            while appliance.machine.stored.core_voltage_mv == 1200.0:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            child.send_signal(signal.SIGINT)  # it restarts for it, which takes longer
+            _, err = await child.communicate()
+        assert child.returncode == 130, err.decode()
+        assert b"stopped by SIGINT; the settings from before are back" in err
+        assert appliance.machine.in_force.core_voltage_mv == 1200.0
+
+
 async def test_the_pool_is_set(tmp_path: Path) -> None:
     async with emulated("lb-box") as (appliance, ready):
         code, (done,), _ = await run(
@@ -123,6 +137,13 @@ async def test_the_pool_is_set(tmp_path: Path) -> None:
         assert code == 0
         assert done["pool"] == "stratum+tcp://127.0.0.1:4444"
         assert (appliance.machine.stored.pool_port, appliance.machine.stored.pool_user) == (4444, "me")
+        code, (again,), _ = await run(
+            tmp_path, "set", ready["url"], "--pool", "127.0.0.1:4445", "--user", "me"
+        )
+        assert (code, again["before"]) == (0, done["before"])
+        code, (back,), _ = await run(tmp_path, "restore", ready["url"])
+        assert code == 0
+        assert back["devices"][0]["pool"] == done["before"] != done["pool"]
 
 
 async def test_scan_finds_what_answers_on_its_own_ports(tmp_path: Path) -> None:

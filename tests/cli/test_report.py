@@ -16,6 +16,9 @@ from experiments.analysis import Analysis, analyse
 from experiments.report import plots, render
 from experiments.report.page import number
 
+# what the tests of this file share is made by one worker
+pytestmark = pytest.mark.xdist_group("report")
+
 
 @pytest.fixture(scope="module")
 def analysis(emulated) -> Analysis:
@@ -127,8 +130,8 @@ def test_dark_and_light_come_from_the_page(page: str) -> None:
 
 def test_drawings_keep_a_legible_size_on_a_telephone(page: str) -> None:
     assert page.count("<figure>") == page.count('<figure><div class="drawing"><svg') > 3
-    (narrow,) = re.findall(r"@media screen and \(max-width: 640px\) \{(.*)\}", page)
-    assert ".drawing { overflow-x: auto; }" in narrow
+    (narrow,) = re.findall(r"@media screen and \(max-width: 640px\) \{(.*?)\n\}", page, flags=re.S)
+    assert ".drawing { overflow-x: auto; " in narrow
     assert "svg { width: 640px; }" in narrow
 
 

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from experiments.study import Cell, Outcome, allowed, main, null_cells, power_cells, run_cells, write_tables
+from experiments.study import (
+    Cell,
+    Outcome,
+    allowed,
+    clock_cells,
+    main,
+    null_cells,
+    power_cells,
+    run_cells,
+    write_tables,
+)
 
 NULL, PLANTED = Cell("null"), Cell("planted", {"quality": 1.0})
 
@@ -39,8 +49,8 @@ def test_tables_say_which_cells_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.costly
-def test_twenty_seeds_of_each_cell() -> None:
-    outcomes = run_cells([*null_cells(), *power_cells()], 20, first_seed=50_000)
+def test_eight_seeds_of_each_cell() -> None:
+    outcomes = run_cells([*null_cells(), *power_cells()], 8, first_seed=50_000)
     assert len(outcomes) == 5
     assert failures(outcomes) == []
     strong = run_cells([Cell("strong", {"quality": 5.0})], 4, first_seed=7, workers=1)
@@ -48,18 +58,37 @@ def test_twenty_seeds_of_each_cell() -> None:
     assert strong[0].decided_by == {"quality_response": 4}
 
 
+@pytest.mark.slow
+def test_jobs_that_a_clock_ends_raise_no_alarm() -> None:
+    outcomes = run_cells(clock_cells(), 8, first_seed=50_000)
+    assert len(outcomes) == 7
+    assert failures(outcomes) == []
+    assert sum(o.cannot_tell for o in outcomes) == 0
+
+
 @pytest.mark.costly
 def test_runner_writes_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["--seeds", "2", "--first-seed", "900", "--out", str(tmp_path)])
+    code = main(["--seeds", "1", "--first-seed", "900", "--out", str(tmp_path)])
     said = capsys.readouterr().out
     assert code in (0, 1)
     assert (code == 0) == all(row["holds"] for row in json.loads((tmp_path / "study.json").read_text()))
     assert "null, physics off" in said
 
 
+@pytest.mark.xdist_group("both cores")
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_two_hundred_seeds_of_each_cell(tmp_path: Path) -> None:
     outcomes = run_cells([*null_cells(), *power_cells()], 200)
     write_tables(outcomes, tmp_path)
     assert failures(outcomes) == []
+
+
+@pytest.mark.xdist_group("both cores")
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_two_hundred_seeds_of_each_clock(tmp_path: Path) -> None:
+    outcomes = run_cells(clock_cells(), 200)
+    write_tables(outcomes, tmp_path)
+    assert failures(outcomes) == []
+    assert sum(o.cannot_tell for o in outcomes) == 0
