@@ -15,17 +15,21 @@ MODULES = (
     "ack",
     "broker",
     "bus",
+    "dashboard",
     "ingest",
+    "leakage",
+    "proofs",
     "proxy",
     "read",
     "reservoir",
+    "rounds",
     "serial",
     "sha256d",
     "start",
     "summary",
     "virtual",
 )
-OURS = ("firmware_bridge", "reservoir", "experiments", "benchmarks")
+OURS = ("firmware_bridge", "reservoir", "tpf", "experiments", "benchmarks")
 
 
 def load(module: str) -> list[Benchmark]:
