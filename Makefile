@@ -4,6 +4,7 @@
 #   make check       format, lint, types, import arrows and the fast tests
 #   make study       null and power studies at 200 seeds       make bench       benchmarks, each against its reference
 #   make fuzz        10 million inputs per parser, for hours   make format      let ruff write
+#   make docs        the documentation as a site: site/index.html, readable without a network
 # Another interpreter: make demo PYTHON=python3.12. Where the demo writes: make demo OUT=folder.
 
 VENV := .venv
@@ -13,14 +14,17 @@ OUT ?= demo-out
 SEED ?= 1
 STUDY_OUT ?= study-out
 STUDY_SEEDS ?= 200
-WORKERS ?= 2
+STUDY_FIRST ?= 0
+STUDY_COUNTS ?= $(STUDY_OUT)/alarms.json
+# many tests wait for sockets and clocks, so two cores carry four of them
+WORKERS ?= 4
 FUZZ_INPUTS ?= 10000000
 PYTEST = $(BIN)/python -m pytest
 PARALLEL = -n $(WORKERS) --dist loadgroup
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-slow check study fuzz bench format clean help
+.PHONY: demo test test-slow check study fuzz bench docs format clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -61,7 +65,7 @@ test: $(VENV)/.installed-test
 	$(PYTEST) $(PARALLEL) -m "not slow"
 
 test-slow: $(VENV)/.installed-test
-	$(PYTEST) -m slow --timeout 2400
+	$(PYTEST) -n 2 --dist loadgroup -m slow --timeout 2400
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -71,7 +75,8 @@ check: $(VENV)/.installed-dev
 	$(PYTEST) $(PARALLEL) -m "not slow and not costly"
 
 study: $(VENV)/.installed-core
-	$(BIN)/python -m experiments.study --seeds $(STUDY_SEEDS) --out $(STUDY_OUT)
+	$(BIN)/python -m experiments.study --seeds $(STUDY_SEEDS) --first-seed $(STUDY_FIRST) --out $(STUDY_OUT) \
+		--counts $(STUDY_COUNTS) --experiments
 
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.fuzz --inputs $(FUZZ_INPUTS)
@@ -79,10 +84,14 @@ fuzz: $(VENV)/.installed-test
 bench: $(VENV)/.installed-all
 	$(BIN)/python -m benchmarks --heavy
 
+# strict: a broken link or anchor, or a page without a place in the navigation, is an error
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
