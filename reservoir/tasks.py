@@ -37,6 +37,7 @@ class Task:
         memory: how many inputs before the present one the target needs, None where that has no end.
         symbols: values that the target takes where they are few, else empty.
         details: further numbers that belong to the result.
+        independent: whether the inputs were drawn independently of each other, so that any order of them was as likely.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Task:
     memory: int | None = None
     symbols: tuple[float, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
+    independent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,8 @@ def narma(order: int, n: int, rng: np.random.Generator, *, u: npt.ArrayLike | No
         drawn = rng.uniform(0.0, 0.5, n + NARMA_DISCARD)
         y = narma_recursion(drawn, order)
         if _bounded(y):
-            return Task(name, drawn[NARMA_DISCARD:], y[NARMA_DISCARD:], definition, redraws, order - 1)
+            u, y = drawn[NARMA_DISCARD:], y[NARMA_DISCARD:]
+            return Task(name, u, y, definition, redraws, order - 1, independent=True)
     raise UserError(f"NARMA-{order} of {n} steps diverged {MOST_REDRAWS} times in a row; take fewer steps")
 
 
@@ -154,7 +157,7 @@ def delayed(delay: int, n: int, rng: np.random.Generator) -> Task:
     """Recall the input of ``delay`` steps ago; u uniform on [-1, 1] (Jaeger 2001)."""
     u = rng.uniform(-1.0, 1.0, n + delay)
     definition = f"y[k] = u[k-{delay}], u uniform on [-1, 1] (Jaeger 2001)"
-    return Task(f"delay{delay}", u[delay:], u[:n], definition, memory=delay)
+    return Task(f"delay{delay}", u[delay:], u[:n], definition, memory=delay, independent=True)
 
 
 def parity(order: int, delay: int, n: int, rng: np.random.Generator) -> Task:
@@ -169,7 +172,9 @@ def parity(order: int, delay: int, n: int, rng: np.random.Generator) -> Task:
     for i in range(delay, delay + order):
         y *= u[reach - i : reach - i + n]
     definition = f"y[k] = product of u[k-{delay}] .. u[k-{reach}], u = -1 or 1"
-    return Task(f"parity{order}", u[reach:], y, definition, memory=reach, symbols=(-1.0, 1.0))
+    return Task(
+        f"parity{order}", u[reach:], y, definition, memory=reach, symbols=(-1.0, 1.0), independent=True
+    )
 
 
 def channel_equalisation(n: int, rng: np.random.Generator, *, snr_db: float = 24.0) -> Task:

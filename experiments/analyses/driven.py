@@ -1,4 +1,4 @@
-"""States of a driven run for an experiment, and the null of shifts against the input that such experiments share."""
+"""States of a driven run for an experiment, and the null in which its input has nothing to do with them."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class Driven:
         mode: in which it was driven.
         missing: share of the steps without a share.
         period_s: mean time from one symbol to the next.
+        independent: whether inputs were drawn independently of each other.
     """
 
     u: F64
@@ -46,6 +47,7 @@ class Driven:
     mode: str
     missing: float
     period_s: float
+    independent: bool = False
 
 
 def points_of_modes(size: str, subject: Subject) -> Sequence[Point]:
@@ -122,6 +124,7 @@ def drive(subject: Subject, plan: Plan, *, task: Task | None = None, miner_seed:
             plan.seed if miner_seed is None else miner_seed,
         )
         steps, u, y = steps_of_emulation(config), on.sent(sent), sent.y
+        independent = sent.independent
     elif isinstance(subject, Recorded | Attached):
         from firmware_bridge.trace.reader import TraceReader
 
@@ -132,7 +135,7 @@ def drive(subject: Subject, plan: Plan, *, task: Task | None = None, miner_seed:
         stored = read_run(TraceReader(subject.db), run, plan)
         plan, told, steps = stored.plan, stored.task, stored.steps
         u, y = plan.sent(told) if stored.driven else told.u, (told if task is None else task).y
-        plan = replace(plan, washout=GUARD)
+        plan, independent = replace(plan, washout=GUARD), told.independent
     else:
         raise UserError(f"a {subject.kind} cannot be driven")
     seen = observed(steps, plan, indicators=False)
@@ -150,6 +153,7 @@ def drive(subject: Subject, plan: Plan, *, task: Task | None = None, miner_seed:
         mode=plan.mode,
         missing=float(np.mean(seen.missing[:rows])),
         period_s=float(np.diff(steps.sent_ns[:rows, 0]).mean()) / 1e9,
+        independent=independent and abs(plan.lead) <= GUARD,
     )
 
 
@@ -160,14 +164,14 @@ def replicas(subject: Subject, plan: Plan, count: int) -> list[Driven]:
 
 
 @dataclass(frozen=True)
-class Shifted:
-    """A statistic beside its values with the states shifted in a circle against the input.
+class AgainstNull:
+    """A statistic beside its values where the input has nothing to do with the states.
 
     Attributes:
         value: as it is.
-        null_mean: over the shifts.
+        null_mean: over the draws.
         null_high: their 95 % quantile.
-        p_value: ``(1 + #{null >= value}) / (1 + shifts)``.
+        p_value: ``(1 + #{null >= value}) / (1 + draws)``.
     """
 
     value: float
@@ -176,20 +180,29 @@ class Shifted:
     p_value: float
 
 
-def against_shifts(
-    states: F64, statistic: Callable[[F64], float], shifts: int, rng: np.random.Generator
-) -> Shifted:
-    """Hold a statistic of states (T, N) against the same with the rows moved; what they remember of themselves stays.
+def against_null(
+    run: Driven, statistic: Callable[[F64, F64], float], draws: int, rng: np.random.Generator
+) -> AgainstNull:
+    """Hold a statistic of states (T, N) and input (T,) against a null in which the states keep their own memory.
+
+    Inputs that were drawn independently are put into other orders, each of which was as likely: the level is exact.
+    Other inputs stay as they are, and the states are shifted in a circle. Shifts next to each other are alike where the
+    statistic looks at several delays, and those next to 0 are left out, so that a level of 2.5 % becomes up to 3 %.
 
     Raises:
-        UserError: if there are fewer shifts than wanted.
+        UserError: if there are fewer shifts than draws wanted.
     """
-    from reservoir.gain import shifted
+    from reservoir.gain import reordered, shifted
 
-    value = statistic(states)
-    null = np.array([statistic(moved) for moved in shifted(states, shifts, GUARD, rng)])
-    p_value = (1 + int((null >= value).sum())) / (1 + shifts)
-    return Shifted(value, float(null.mean()), float(np.quantile(null, 0.95)), p_value)
+    value = statistic(run.states, run.u)
+    if run.independent:
+        null = [statistic(run.states, u) for u in reordered(run.u, draws, rng)]
+    else:
+        null = [statistic(states, run.u) for states in shifted(run.states, draws, GUARD, rng)]
+    at_least = sum(one >= value for one in null)
+    return AgainstNull(
+        value, float(np.mean(null)), float(np.quantile(null, 0.95)), (1 + at_least) / (1 + draws)
+    )
 
 
 @dataclass(frozen=True)
