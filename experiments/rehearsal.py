@@ -30,7 +30,6 @@ SETTLED_C = 1.0
 """Within so much of the target, on average over a minute, a step counts as settled."""
 BASELINE_S = 2 * 3600.0
 """So long a run without Sentinel is followed: harm comes within minutes."""
-TRUE_ALARM_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -259,7 +258,7 @@ class _Schedule:
     """What happens when, in one run."""
 
     def __init__(self, bench: Bench, scenario: Scenario, hours: float) -> None:
-        self._bench, self._scenario = bench, scenario
+        self._bench = bench
         fault_s = fault_time_s(hours)
         later_s = fault_s + min(3600.0, (hours * 3600.0 - fault_s) / 3)
         self._due = [(fault_s, scenario.faults), (later_s, scenario.then)]
