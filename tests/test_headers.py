@@ -174,7 +174,7 @@ def test_block_839900_mined_by_a_bm1366_with_a_rolled_version() -> None:
     assert headers.rolled_version("20000000", f"{bits:08x}", headers.DEFAULT_VERSION_MASK) == 0x2A966000
 
 
-# ---- a BM1366 chip on its serial line ----
+# ---- a BM1366 chip on its serial line (hardware.md 1.11) ----
 
 BM1366_JOB = bytes.fromhex(
     "55AA2156280100000000F8952419E016AF64F3C00910CBDAF23F0FFFDF3F7B42ACC98D70ED9BBFBA1B1D4474EDE0322885C7"
@@ -227,7 +227,7 @@ def test_nonces_of_a_real_bm1366_reach_their_difficulty(response: str, difficult
     assert math.floor(math.log2(reached)) == raw[4]  # the chip's own estimate, at ticket difficulty 1
 
 
-# ---- the recorded S9 ----
+# ---- the recorded S9 (statistics.md 7) ----
 
 
 def read_shares(path: Path) -> list[tuple[Job, Share]]:
