@@ -121,6 +121,7 @@ def _in_wall_time(cell: Cell, subject: Attached) -> dict[str, Any]:
     """One block against real sockets, through the real proxy where the arm has one."""
     import asyncio
 
+    from experiments.attached_miner import pointed
     from experiments.vbm import Plan, one_block
     from firmware_bridge.clock import SystemClock
 
@@ -137,7 +138,7 @@ def _in_wall_time(cell: Cell, subject: Attached) -> dict[str, Any]:
     )
 
     async def block() -> dict[str, Any]:
-        async with subject.pointed(cell.seed, t_hash_s=t_hash_s, miners=miners) as miner:
+        async with pointed(subject, cell.seed, t_hash_s=t_hash_s, miners=miners) as miner:
             try:
                 done = await one_block(miner, plan, cell.repetition, arm, SystemClock())
             finally:

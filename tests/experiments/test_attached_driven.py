@@ -320,10 +320,10 @@ def test_a_driven_miner_that_could_not_be_set_back_is_no_cell(
     async def easily(plan: Plan, config: LiveConfig, *rest: Any, **more: Any) -> Driven:
         return await drive(plan, replace(config, difficulty=EVERY_HASH), *rest, **more)
 
-    async def joins(self: Attached, seed: int, **_: Any) -> Any:
+    async def joins(subject: Attached, seed: int, **_: Any) -> Any:
         return Kept()
 
-    monkeypatch.setattr(Attached, "miner", joins)
+    monkeypatch.setattr("experiments.attached_miner.miner_of", joins)
     monkeypatch.setattr("experiments.live.drive", easily)
     subject = Attached(f"sqlite:///{tmp_path}/lab.db", "any", patience_s=30.0)
     with pytest.raises(DeviceError, match=r"any: 20 of 20 steps were sent: its own pool is NOT set again"):

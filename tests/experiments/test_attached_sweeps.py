@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.attached import Attached, model_of, since
+from experiments.attached import Attached, model_of
+from experiments.attached_run import since
 from experiments.catalogue import catalogue, get_experiment
 from experiments.experiment import EVIDENCE, NO_EVIDENCE, SUBJECT
 from experiments.plan import make_plan
