@@ -29,7 +29,7 @@ from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
     from experiments.attached import Attached
-    from experiments.vbm import Arm
+    from experiments.vbm_result import Arm
 
 ARMS = ("direct", "direct again", "vbm")
 WORDS = {"vbm": "managed", "direct again": "direct again", "direct": "direct"}
@@ -122,7 +122,8 @@ def _in_wall_time(cell: Cell, subject: Attached) -> dict[str, Any]:
     import asyncio
 
     from experiments.attached_miner import pointed
-    from experiments.vbm import Plan, one_block
+    from experiments.vbm import one_block
+    from experiments.vbm_result import Plan
     from firmware_bridge.clock import SystemClock
 
     arm = cast("Arm", cell.point["arm"])
@@ -162,7 +163,7 @@ def conclude(rows: Sequence[Row]) -> Finding:
     """Evidence where the managed arm brings more, and the two equal arms do not differ."""
     import numpy as np
 
-    from experiments.vbm import gain_of
+    from experiments.vbm_result import gain_of
     from firmware_bridge.efficiency import throughput_gain
 
     by_arm = {
@@ -271,7 +272,7 @@ def _ratios(rates: Mapping[str, Mapping[int, float]], arm: str) -> dict[int, flo
 
 def _gain(rates: Mapping[str, Mapping[int, float]], arm: str) -> tuple[float | None, Span | None]:
     """Gain of an arm in per cent with its interval; None where there are too few blocks."""
-    from experiments.vbm import gain_of
+    from experiments.vbm_result import gain_of
 
     ratios = list(_ratios(rates, arm).values())
     if len(ratios) < 2:
