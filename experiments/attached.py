@@ -10,27 +10,24 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from experiments import attached_miner
 from experiments.attached_run import Recording, since
 from experiments.share_rates import shares_per_s
 from experiments.subjects import VIRTUAL_MODELS, Emulated
 from firmware_bridge.errors import DeviceError, UserError
 
 if TYPE_CHECKING:
-    from experiments import vbm_subjects
     from experiments.experiment import Point
-    from experiments.held_point import AtPoint, Held
-    from experiments.hosting import Miner
+    from experiments.held_point import Held
     from experiments.live import Feed
     from experiments.narma_plan import Plan as DrivenPlan
     from firmware_bridge.devices.device import Device
     from firmware_bridge.devices.settings import Bound, OperatingPoint
-    from firmware_bridge.telemetry.poll import OnReading
     from firmware_bridge.timing.run_data import RunData
 
 CAN_SET = ("difficulty", "mode", "job_period_s", "source", "telemetry_period_s")
@@ -156,7 +153,7 @@ class Attached:
         return replace(self, settable=settable, cannot=cannot)
 
     async def _ask(self) -> tuple[str, tuple[str, ...], dict[str, str]]:
-        device = await self._opened()
+        device = await attached_miner.opened(self)
         try:
             await device.identify()
             able = await device.capabilities()
@@ -232,7 +229,7 @@ class Attached:
         """
 
         async def ask() -> bool:
-            device = await self._opened()
+            device = await attached_miner.opened(self)
             try:
                 return quantity in (await device.capabilities()).reads
             finally:
@@ -307,7 +304,7 @@ class Attached:
             config = LiveConfig(
                 host=self.host, port=self.port, period_s=self.period_s, patience_s=self.patience_s
             )
-            miner = await self.miner(seed, carrier=plan.encode, on_notice=self.notice)
+            miner = await attached_miner.miner_of(self, seed, carrier=plan.encode, on_notice=self.notice)
             return await drive(
                 plan,
                 config,
@@ -324,43 +321,6 @@ class Attached:
             raise DeviceError(f"{self.device}: {found.done} of {found.steps} steps were sent: {why}")
         return str(found.run_id)
 
-    @asynccontextmanager
-    async def pointed(
-        self, seed: int, *, t_hash_s: float, miners: int
-    ) -> AsyncIterator[vbm_subjects.Subject]:
-        """The miner as one that is pointed at one pool after the other; its own pool is set again at the end.
-
-        Args:
-            seed: of an emulated one.
-            t_hash_s: mean time of its shares, of an emulated one.
-            miners: how many emulated ones mine side by side.
-
-        Raises:
-            UserError: if it cannot be pointed anywhere.
-            DeviceError: if it does not answer.
-        """
-        from experiments.vbm_subjects import DeviceSubject, EmulatedSubject
-
-        if self.emulated:
-            other = sorted(set(self.plants) - {"waits"})
-            if other or self.physics:
-                raise UserError(
-                    f"{self.device}: in wall time a miner at its pool takes --plant waits=PART alone, "
-                    f"not {', '.join([*other, *self.physics])}"
-                )
-            yield EmulatedSubject(t_hash_s, waits=self.plants.get("waits", 0.0), seed=seed, miners=miners)
-            return
-        if not self.in_network or self.device.startswith("lb-box:"):
-            raise UserError(
-                f"{self.device}: this needs a miner that can be given another pool and hashes as Bitcoin does; "
-                "asiclab vbm ab --pool takes an LB-Box and your own pool"
-            )
-        miner = await self._opened()
-        try:
-            yield DeviceSubject(miner, password=self._password(), on_notice=self.notice)
-        finally:
-            await miner.aclose()
-
     def _load(self, run_id: str) -> RunData:
         from firmware_bridge.timing.intervals import load_run
         from firmware_bridge.trace.reader import TraceReader
@@ -376,99 +336,9 @@ class Attached:
 
         return asdict(replace(Physics.of(self.model), **self.physics)) if self.emulated else {}
 
-    async def miner(
-        self,
-        seed: int,
-        *,
-        carrier: str = "prevhash",
-        hold: OperatingPoint | None = None,
-        scale: float | None = None,
-        period_s: float | None = None,
-        on_reading: OnReading | None = None,
-        on_notice: Callable[[str], None] = lambda text: None,
-    ) -> Miner:
-        """What mines, not yet joined.
-
-        Args:
-            seed: of an emulated one's chance.
-            carrier: job field that its planted effects follow.
-            hold: point that it is to be held at.
-            scale: of its difficulty; None takes one that this host keeps up with.
-            period_s: between two readings of its telemetry, which go into the run; None reads none.
-            on_reading: told of each.
-            on_notice: told what becomes of the pool of a device.
-
-        Raises:
-            LabError: if it cannot be opened.
-        """
-        from experiments import live_miners
-
-        held = hold is not None and bool(hold.given())
-        if self.device == "any":
-            return live_miners.AwaitedMiner()
-        if self.emulated:
-            from firmware_bridge.emulator.model import get_model
-
-            rate_ths = self.own_physics()["hash_rate_ths"] or get_model(self.model).capacity_ths
-            emulated = live_miners.EmulatedMiner(
-                self.model,
-                carrier=carrier,
-                scale=live_miners.emulated_scale(rate_ths) if scale is None else scale,
-                plants=[f"{kind}={strength!r}" for kind, strength in self.plants.items()],
-                physics=[f"{name}={value}" for name, value in self.physics.items()],
-                seed=seed,
-                telemetry_period_s=period_s,
-                on_reading=on_reading,
-            )
-            return self._at(emulated, emulated.device, hold, restores=False) if held and hold else emulated
-        if not self.in_network:
-            clock_mhz = None if hold is None else hold.frequency_mhz
-            return live_miners.ChainMiner(self.device, clock_mhz, beyond_factory=self.agreed)
-        miner = live_miners.DeviceMiner(
-            await self._opened(),
-            password=self._password(),
-            telemetry_period_s=period_s,
-            on_reading=on_reading,
-            on_notice=on_notice,
-        )
-        return self._at(miner, self._settable_device, hold, restores=True) if held and hold else miner
-
-    async def _opened(self) -> Device:
-        from firmware_bridge.devices.registry import open_device
-
-        return await open_device(self.device)
-
-    def _password(self) -> str:
-        from pathlib import Path
-
-        from experiments.live_miners import worker_password
-
-        return worker_password(None if self.password_file is None else Path(self.password_file))
-
     def notice(self, text: str) -> None:
         """A line for people: how far it is, and what its own pool is, where that has to be set by hand."""
         print(text, file=sys.stderr)
-
-    def _at(self, miner: Miner, opened: Any, hold: OperatingPoint, *, restores: bool) -> AtPoint:
-        from experiments.held_point import AtPoint
-
-        return AtPoint(
-            miner,
-            opened,
-            hold,
-            settle_s=self.settle_s,
-            beyond_factory=self.agreed or self.emulated,
-            restores=restores,
-        )
-
-    async def _settable_device(self) -> Device:
-        from firmware_bridge.devices.journal import RunSettings, SettingsJournal
-        from firmware_bridge.devices.registry import open_device
-
-        originals = RunSettings(SettingsJournal())
-        device = await open_device(self.device, originals=originals)
-        originals.adopt(device.address)  # of a run that was killed
-        return device
 
 
 def planned(db: str, told: Mapping[str, Any]) -> Attached:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from experiments import attached_miner
 from experiments.hosting import Patience, as_one, attend, serve_miner
 from firmware_bridge.errors import DeviceError
 
@@ -105,7 +106,8 @@ class Recording:
             plants=dict(subject.plants),
             physics=subject.own_physics(),
         )
-        miner = await subject.miner(
+        miner = await attached_miner.miner_of(
+            subject,
             self._seed,
             carrier=self._carrier,
             hold=self._hold,

@@ -45,7 +45,7 @@ def listed_effects(model: str = "s9") -> list[ListedEffect]:
     from experiments.catalogue import catalogue
     from experiments.narma import FOUND_AT
     from firmware_bridge.emulator.effects import BEHAVIOURS, KINDS
-    from firmware_bridge.emulator.virtual import DEFAULT_SHARES
+    from firmware_bridge.emulator.virtual_config import DEFAULT_SHARES
 
     strengths = detectable(model)
     listed = []
@@ -80,7 +80,8 @@ def detectable(model: str = "s9", **settings: Any) -> dict[str, float | None]:
         model: ``s9`` or ``lv06``.
         settings: further fields of :class:`firmware_bridge.emulator.virtual.VirtualConfig`.
     """
-    from firmware_bridge.emulator.virtual import VirtualConfig, simulate
+    from firmware_bridge.emulator.virtual import simulate
+    from firmware_bridge.emulator.virtual_config import VirtualConfig
     from firmware_bridge.timing.effects_power import detectable_strengths
 
     seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + CALIBRATION_RUNS)

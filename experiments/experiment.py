@@ -20,7 +20,6 @@ EVIDENCE, NO_EVIDENCE, CANNOT_TELL = "evidence", "no_evidence", "cannot_tell"
 CODES = (EVIDENCE, NO_EVIDENCE, CANNOT_TELL)
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
-STATUSES = (REPRODUCED, NOT_REPRODUCED)
 
 SUBJECT, PLACEBO = "subject", "placebo"
 

@@ -25,7 +25,7 @@ from firmware_bridge.errors import UserError
 if TYPE_CHECKING:
     from firmware_bridge.emulator.physics import Physics
     from firmware_bridge.emulator.program import Step
-    from firmware_bridge.emulator.virtual import VirtualConfig
+    from firmware_bridge.emulator.virtual_config import VirtualConfig
     from firmware_bridge.emulator.virtual_trace import VirtualTrace
     from firmware_bridge.trace.reader import TraceReader
     from firmware_bridge.trace.writer import TraceWriter
@@ -56,7 +56,7 @@ def driven_run(
 ) -> VirtualConfig:
     """The virtual run that sends the input of a task; the plan is one for the model (:meth:`Plan.on`)."""
     from firmware_bridge.emulator.drive import Drive
-    from firmware_bridge.emulator.virtual import VirtualConfig
+    from firmware_bridge.emulator.virtual_config import VirtualConfig
 
     encoding = plan.encoding(task) if encoding is None else encoding
     # the last step ends when one more job is sent
@@ -94,7 +94,8 @@ def write_run(
     plan: Plan, config: VirtualConfig, writer: TraceWriter, *, cli: Mapping[str, Any] | None = None
 ) -> str:
     """Emulate into a trace, with the plan and the command line in the run's record; returns the run's id."""
-    from firmware_bridge.emulator.virtual import run_virtual, settings_of
+    from firmware_bridge.emulator.virtual import run_virtual
+    from firmware_bridge.emulator.virtual_config import settings_of
 
     run = run_virtual(config, writer)
     told = {"task": plan.task, "mode": plan.mode, "seed": plan.seed, "steps": plan.steps, "mask": plan.mask}

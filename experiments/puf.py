@@ -11,7 +11,7 @@ import numpy as np
 from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
-    from firmware_bridge.emulator.virtual import VirtualConfig
+    from firmware_bridge.emulator.virtual_config import VirtualConfig
     from firmware_bridge.timing.run_data import RunData
     from firmware_bridge.trace.reader import TraceReader
     from tpf.enrolment import Fingerprint
@@ -45,7 +45,7 @@ class EmulatedPopulation:
 
     def configs(self) -> dict[str, list[VirtualConfig]]:
         """Per device its runs; device and seed of each come from the seed of the population."""
-        from firmware_bridge.emulator.virtual import VirtualConfig
+        from firmware_bridge.emulator.virtual_config import VirtualConfig
 
         rng = np.random.default_rng([self.seed, 0x50])
         found = {}

@@ -133,13 +133,22 @@ class RecordedRuns:
         }
 
 
+def one_named(db: str, name: str) -> Recorded:
+    """A stored run by its name; that of a device before ``=`` is left aside.
+
+    Raises:
+        UserError: if there is no such run.
+    """
+    return Recorded.find(db, name.partition("=")[2] or name)
+
+
 def named(db: str, names: Sequence[str]) -> list[Recorded]:
-    """Stored runs by their names; the name of a device before ``=`` is left aside.
+    """Several stored runs, each as of :func:`one_named`.
 
     Raises:
         UserError: if there is no such run, or one is named twice.
     """
-    found = [Recorded.find(db, name.partition("=")[2] or name) for name in names]
+    found = [one_named(db, name) for name in names]
     for place, one in enumerate(found):
         if any(other.run == one.run for other in found[:place]):
             raise UserError(f"run {one.run} is named twice: a run is no repetition of itself")

@@ -113,7 +113,8 @@ def judge_seed(cell: Cell, seed: int) -> tuple[str, str | None]:
     """Draw one run and judge it: the verdict's code and the test that decided."""
     from firmware_bridge.emulator.model import get_model
     from firmware_bridge.emulator.physics import Physics
-    from firmware_bridge.emulator.virtual import DEFAULT_SHARES, VirtualConfig, simulate
+    from firmware_bridge.emulator.virtual import simulate
+    from firmware_bridge.emulator.virtual_config import DEFAULT_SHARES, VirtualConfig
     from firmware_bridge.timing.verdict import judge
 
     config = VirtualConfig(

@@ -13,7 +13,7 @@ from firmware_bridge.errors import LabError, UserError
 
 if TYPE_CHECKING:
     from firmware_bridge.emulator.physics import Physics
-    from firmware_bridge.emulator.virtual import VirtualConfig
+    from firmware_bridge.emulator.virtual_config import VirtualConfig
     from firmware_bridge.timing.run_data import RunData
 
 VIRTUAL_MODELS = ("s9", "lv06")
@@ -106,7 +106,7 @@ class Emulated:
 
     def config(self, seed: int, *, shares: int | None, **settings: Any) -> VirtualConfig:
         """The virtual run."""
-        from firmware_bridge.emulator.virtual import VirtualConfig
+        from firmware_bridge.emulator.virtual_config import VirtualConfig
 
         if settings.get("program") or settings.get("drive"):
             shares = None

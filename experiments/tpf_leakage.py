@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
-    from firmware_bridge.emulator.virtual import VirtualConfig
+    from firmware_bridge.emulator.virtual_config import VirtualConfig
     from firmware_bridge.trace.writer import TraceWriter
     from tpf.dataset import Dataset
     from tpf.report import LeakageReport
@@ -158,14 +158,15 @@ def planted_delay_ms(plants: Mapping[str, float]) -> float:
 
 def emulation(model: str, plants: Mapping[str, float], seed: int, shares: int) -> VirtualConfig:
     """A virtual run that can be evaluated."""
-    from firmware_bridge.emulator.virtual import VirtualConfig
+    from firmware_bridge.emulator.virtual_config import VirtualConfig
 
     return VirtualConfig(model=model, shares=shares, seed=seed, plants=dict(plants))
 
 
 def write_run(config: VirtualConfig, writer: TraceWriter, *, cli: Mapping[str, Any] | None = None) -> str:
     """Emulate into a trace; the run's id."""
-    from firmware_bridge.emulator.virtual import run_virtual, settings_of
+    from firmware_bridge.emulator.virtual import run_virtual
+    from firmware_bridge.emulator.virtual_config import settings_of
 
     run = run_virtual(config, writer)
     if cli is not None:

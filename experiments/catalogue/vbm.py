@@ -29,7 +29,7 @@ from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
     from experiments.attached import Attached
-    from experiments.vbm import Arm
+    from experiments.vbm_result import Arm
 
 ARMS = ("direct", "direct again", "vbm")
 WORDS = {"vbm": "managed", "direct again": "direct again", "direct": "direct"}
@@ -121,7 +121,9 @@ def _in_wall_time(cell: Cell, subject: Attached) -> dict[str, Any]:
     """One block against real sockets, through the real proxy where the arm has one."""
     import asyncio
 
-    from experiments.vbm import Plan, one_block
+    from experiments.attached_miner import pointed
+    from experiments.vbm import one_block
+    from experiments.vbm_result import Plan
     from firmware_bridge.clock import SystemClock
 
     arm = cast("Arm", cell.point["arm"])
@@ -137,7 +139,7 @@ def _in_wall_time(cell: Cell, subject: Attached) -> dict[str, Any]:
     )
 
     async def block() -> dict[str, Any]:
-        async with subject.pointed(cell.seed, t_hash_s=t_hash_s, miners=miners) as miner:
+        async with pointed(subject, cell.seed, t_hash_s=t_hash_s, miners=miners) as miner:
             try:
                 done = await one_block(miner, plan, cell.repetition, arm, SystemClock())
             finally:
@@ -161,7 +163,7 @@ def conclude(rows: Sequence[Row]) -> Finding:
     """Evidence where the managed arm brings more, and the two equal arms do not differ."""
     import numpy as np
 
-    from experiments.vbm import gain_of
+    from experiments.vbm_result import gain_of
     from firmware_bridge.efficiency import throughput_gain
 
     by_arm = {
@@ -270,7 +272,7 @@ def _ratios(rates: Mapping[str, Mapping[int, float]], arm: str) -> dict[int, flo
 
 def _gain(rates: Mapping[str, Mapping[int, float]], arm: str) -> tuple[float | None, Span | None]:
     """Gain of an arm in per cent with its interval; None where there are too few blocks."""
-    from experiments.vbm import gain_of
+    from experiments.vbm_result import gain_of
 
     ratios = list(_ratios(rates, arm).values())
     if len(ratios) < 2:

@@ -16,7 +16,7 @@ from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
     from firmware_bridge.emulator.physics import Physics
-    from firmware_bridge.emulator.virtual import VirtualConfig
+    from firmware_bridge.emulator.virtual_config import VirtualConfig
 
 MODELS = ("s9", "lv06", "lb-box", "bm1366")
 VIRTUAL_ONLY = ("difficulty", "mode", "job_period", "db", "shares", "step", "variation", "device")
@@ -156,7 +156,7 @@ def emulate(
     luck, delays = split_luck(plant or ())
     if base == "virtual":
         from firmware_bridge.emulator.program import parse_step
-        from firmware_bridge.emulator.virtual import VirtualConfig
+        from firmware_bridge.emulator.virtual_config import VirtualConfig
 
         virtual = VirtualConfig(
             model=model,

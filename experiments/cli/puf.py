@@ -185,7 +185,8 @@ def _prints(
 
         return stored_prints(TraceReader(db), runs or ["latest"], miner=miner)
     from experiments.subjects import check_virtual
-    from firmware_bridge.emulator.virtual import VirtualConfig, simulate
+    from firmware_bridge.emulator.virtual import simulate
+    from firmware_bridge.emulator.virtual_config import VirtualConfig
     from tpf.enrolment import fingerprints
 
     check_virtual(model)

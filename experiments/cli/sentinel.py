@@ -13,7 +13,7 @@ from experiments.cli.running import run_until_asked, stoppable
 
 if TYPE_CHECKING:
     from experiments.cli.running import Stop
-    from experiments.rehearsal import Outcome
+    from experiments.rehearsal_outcome import Outcome
     from firmware_bridge.sentinel.config import Action, Happening, SentinelConfig
 
 Db = Annotated[
@@ -120,12 +120,13 @@ def rehearse(
 
     Beside it stand the device left alone, and the controller without its guards. Exit code 1 if anything failed.
     """
-    from experiments import rehearsal
     from experiments.cli import output
+    from experiments.rehearsal import rehearse
+    from experiments.rehearsal_outcome import SCENARIOS
     from firmware_bridge.emulator.bench import MODELS
 
     models = list(model or MODELS)
-    names = list(rehearsal.SCENARIOS) if not fault or "all" in fault else list(fault)
+    names = list(SCENARIOS) if not fault or "all" in fault else list(fault)
     done = 0
     with output.bar("Rehearsing", shown=not json) as moved:
 
@@ -134,7 +135,7 @@ def rehearse(
             done += 1
             moved(done, len(models) * len(names))
 
-        outcomes = rehearsal.rehearse(models, names, hours=hours, seed=seed, on_outcome=count)
+        outcomes = rehearse(models, names, hours=hours, seed=seed, on_outcome=count)
     page = None
     if out is not None:
         from experiments.report.sentinel_page import write_rehearsal

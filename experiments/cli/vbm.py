@@ -14,7 +14,7 @@ from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
     from experiments.cli.running import Stop
-    from experiments.vbm import Plan, VbmResult
+    from experiments.vbm_result import Plan, VbmResult
 
 Page = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write a report, an HTML page.")]
 
@@ -28,7 +28,7 @@ def model(json: Json = False, config: Config = None) -> None:
     For a miner whose firmware queues work it is 0 everywhere.
     """
     from experiments.cli import output
-    from experiments.vbm import PUBLISHED_GAIN, model_rows
+    from experiments.vbm_result import PUBLISHED_GAIN, model_rows
     from firmware_bridge.efficiency import hash_time_for_gain
 
     rows = model_rows()
@@ -181,7 +181,7 @@ def ab(
     Prints the gain of each arm with its 95 % interval; two equal arms show what is noise.
     """
     from experiments.cli.emulate import parse_pool
-    from experiments.vbm import Plan
+    from experiments.vbm_result import Plan
 
     if firmware not in ("waits", "queues"):
         raise UserError(f"--firmware is waits or queues, not {firmware!r}")
@@ -224,7 +224,9 @@ async def _run(
     import asyncio
 
     from experiments.cli import output
-    from experiments.vbm import Block, DeviceSubject, EmulatedSubject, run
+    from experiments.vbm import run
+    from experiments.vbm_result import Block
+    from experiments.vbm_subjects import DeviceSubject, EmulatedSubject
 
     url, settle_s, t_hash_s, waits, miners = subject
     done = 0

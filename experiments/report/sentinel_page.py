@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.rehearsal import SCENARIOS, TARGETS
+from experiments.rehearsal_outcome import SCENARIOS, TARGETS
 from experiments.report import html
 from experiments.report.page import number
 from experiments.report.sentinel_plots import traces
@@ -16,7 +16,7 @@ from firmware_bridge.errors import UserError
 from firmware_bridge.sentinel.models import FACTS
 
 if TYPE_CHECKING:
-    from experiments.rehearsal import Outcome
+    from experiments.rehearsal_outcome import Outcome
 
 EVENTS = 25
 """Lines of what it said and did that the page shows of one run; all are in the JSON file beside it."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-    from experiments.rehearsal import Outcome
+    from experiments.rehearsal_outcome import Outcome
 
 FloatArray = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-    from experiments.vbm import Plan, VbmResult
+    from experiments.vbm_result import Plan, VbmResult
 
 WORDS = {
     "gain": "A gain",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments import attached_miner
 from experiments.hosting import Patience, as_one, attend, serve_miner
 from experiments.tpf_filter.plan import PILOTS, SCALE, FilterPlan
 from experiments.tpf_filter.schedule import Schedule, known
@@ -170,8 +171,8 @@ async def compare(
         on_end=lambda: server.request_stop("every block was run"),
         on_turn=lambda done: on_block(done, schedule.total),
     )
-    miner = await attached.miner(
-        plan.seed, scale=SCALE, period_s=live.device_period_s, on_reading=read, on_notice=on_notice
+    miner = await attached_miner.miner_of(
+        attached, plan.seed, scale=SCALE, period_s=live.device_period_s, on_reading=read, on_notice=on_notice
     )
     settings = BridgeConfig(
         host=attached.host,

@@ -13,7 +13,7 @@ from firmware_bridge.errors import UserError
 
 if TYPE_CHECKING:
     from firmware_bridge.emulator.physics import Physics
-    from firmware_bridge.emulator.virtual import VirtualConfig
+    from firmware_bridge.emulator.virtual_config import VirtualConfig
 
 ARMS = ("none", "filter", "random")
 SHARES_PER_JOB = 12.0
@@ -132,7 +132,7 @@ class FilterPlan:
     def config(self, seed: int, seconds: float) -> VirtualConfig:
         """The emulated miner for a while, at its nominal point, with all of its telemetry."""
         from firmware_bridge.emulator.program import Step
-        from firmware_bridge.emulator.virtual import VirtualConfig
+        from firmware_bridge.emulator.virtual_config import VirtualConfig
 
         return VirtualConfig(
             model=self.model,

@@ -22,7 +22,7 @@ from firmware_bridge.stratum.dispatch import (
 )
 
 if TYPE_CHECKING:
-    from firmware_bridge.emulator.virtual import VirtualConfig
+    from firmware_bridge.emulator.virtual_config import VirtualConfig
     from firmware_bridge.emulator.virtual_trace import VirtualTrace
     from tpf.classifier import Model
     from tpf.dataset import Dataset, FloatArray

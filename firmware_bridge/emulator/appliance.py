@@ -26,7 +26,7 @@ from firmware_bridge.emulator.physics import Physics
 from firmware_bridge.emulator.wall import WallMiner
 from firmware_bridge.emulator.wall_config import WallConfig, WallSummary, joined
 from firmware_bridge.errors import UserError
-from firmware_bridge.stratum.client import ClientStats
+from firmware_bridge.stratum.client_session import ClientStats
 
 BUILTIN_SCALE = 2.0**-24
 """Difficulty scale for the built-in pool: hashing goes on, and leaves the CPU to others."""

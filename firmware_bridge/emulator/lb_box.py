@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firmware_bridge.emulator.model import Model
-from firmware_bridge.stratum.client import ClientProfile
+from firmware_bridge.stratum.client_session import ClientProfile
 
 LB_BOX = 2
 """Number of its scan, which nobody outside has described: see ``lbry_span``."""

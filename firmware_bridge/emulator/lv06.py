@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firmware_bridge.emulator import geometry
 from firmware_bridge.emulator.model import Model
-from firmware_bridge.stratum.client import ClientProfile
+from firmware_bridge.stratum.client_session import ClientProfile
 
 MODEL = Model(
     name="lv06",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from firmware_bridge.emulator.wall import WallMiner
 from firmware_bridge.emulator.wall_config import WallConfig, WallSummary
-from firmware_bridge.stratum.client import ForeignPoolError
+from firmware_bridge.stratum.client_session import ForeignPoolError
 
 
 async def mine(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from firmware_bridge.errors import UserError
-from firmware_bridge.stratum.client import ClientProfile
+from firmware_bridge.stratum.client_session import ClientProfile
 
 
 @dataclass(frozen=True, slots=True)

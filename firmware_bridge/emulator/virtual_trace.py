@@ -22,7 +22,7 @@ from firmware_bridge.headers import DIFFICULTY_1_TARGET
 if TYPE_CHECKING:
     from firmware_bridge.emulator.model import Model
     from firmware_bridge.emulator.program import Course
-    from firmware_bridge.emulator.virtual import VirtualConfig
+    from firmware_bridge.emulator.virtual_config import VirtualConfig
     from firmware_bridge.timing.run_data import RunData
 
 I64 = npt.NDArray[np.int64]

@@ -18,7 +18,8 @@ import numpy as np
 from firmware_bridge.clock import Clock, SystemClock
 from firmware_bridge.errors import UserError
 from firmware_bridge.headers import Job, Share
-from firmware_bridge.stratum.client import ClientProfile, StratumClient
+from firmware_bridge.stratum.client import StratumClient
+from firmware_bridge.stratum.client_session import ClientProfile
 from firmware_bridge.stratum.verify import PreparedJob
 
 SCALE = 2.0**-40

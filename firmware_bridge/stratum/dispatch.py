@@ -7,7 +7,7 @@ extranonce2: it is not among the fields that can carry a symbol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -231,14 +231,3 @@ class CallbackSource:
     def next(self, context: DispatchContext) -> JobSymbol | None:
         """What the function returns."""
         return self._function(context)
-
-
-class IteratorSource:
-    """Symbols from an iterator that may be endless; none once it ends."""
-
-    def __init__(self, symbols: Iterator[JobSymbol]) -> None:
-        self._symbols = symbols
-
-    def next(self, context: DispatchContext) -> JobSymbol | None:
-        """The iterator's next symbol."""
-        return next(self._symbols, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from firmware_bridge.efficiency import eta
 from firmware_bridge.stratum.lines import ErrorCode
@@ -195,12 +195,3 @@ def _milliseconds(values: deque[int]) -> dict[str, float | None]:
         "max": ranked[-1],
     }
     return {name: value / 1e6 for name, value in chosen.items()}
-
-
-class ForwardBook(Protocol):
-    """Where a session enters what becomes of its shares."""
-
-    stats: ProxyStats
-
-    def entered(self, kind: str, severity: str, miner: int, detail: dict[str, Any]) -> None:
-        """Write it into the run."""

@@ -21,12 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from sqlalchemy import JSON
-
 from firmware_bridge.errors import UserError
 from firmware_bridge.trace.reader import kind_of
 from firmware_bridge.trace.records import JOB_COLUMNS
-from firmware_bridge.trace.schema import SCHEMA_VERSION, ShareRow, jobs, miners, runs, shares
+from firmware_bridge.trace.schema import SCHEMA_VERSION, ShareRow, jobs, miners, shares
 
 if TYPE_CHECKING:
     from firmware_bridge.trace.reader import TraceReader
@@ -141,11 +139,6 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def json_columns() -> tuple[str, ...]:
-    """Names of the columns of ``runs`` that hold JSON."""
-    return tuple(column.name for column in runs.columns if isinstance(column.type, JSON))
 
 
 @contextmanager

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -35,6 +32,7 @@ from firmware_bridge.stratum.server import Bridge
 from firmware_bridge.trace.reader import TraceReader
 from firmware_bridge.trace.writer import TraceWriter
 from tests.bm13xx.test_chain import initialised, job, opened, quick, until
+from tests.lab_process import started
 
 SCALE = 2.0**-24
 FRAME = JobFrame(8, 0x1703A30C, 0x66221BDF, bytes(range(32)), bytes(range(32, 64)), 0x20000000)
@@ -363,18 +361,10 @@ def held(emulated: EmulatedChain) -> list[int]:
     return [own[r.Register.PLL0] for own in emulated.registers]
 
 
-def lab(project: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    env = {**os.environ, "PYTHONPATH": str(project), "ASICLAB_STATE": str(folder / "state")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiments.cli", "devices", *arguments],
-        cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
 @pytest.mark.costly
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_a_signal_in_the_middle_of_a_sweep_leaves_the_chain_at_its_clock(
-    project: Path, tmp_path: Path, sent: signal.Signals
+    tmp_path: Path, sent: signal.Signals
 ) -> None:
     emulated = EmulatedChain(Bm1366Config(chips=2, scale=2.0**-30))
     path = emulated.start()
@@ -382,14 +372,16 @@ async def test_a_signal_in_the_middle_of_a_sweep_leaves_the_chain_at_its_clock(
     child = None
     try:
         await prepared_chain(emulated, path)
-        child = lab(project, tmp_path, "sweep", url, "--frequency", "425,400,425", "--dwell", "60")
+        child = started(
+            tmp_path, "devices", "sweep", url, "--frequency", "425,400,425", "--dwell", "60", own_state=True
+        )
         await until(lambda: held(emulated) != [ODD_400_MHZ] * 2 or child.poll() is not None, seconds=120.0)
         assert child.poll() is None, child.communicate()
         child.send_signal(sent)
         output = await asyncio.to_thread(child.communicate, timeout=120.0)
         if sent == signal.SIGKILL:
             assert held(emulated) != [ODD_400_MHZ] * 2
-            child = lab(project, tmp_path, "restore", url)
+            child = started(tmp_path, "devices", "restore", url, own_state=True)
             output = await asyncio.to_thread(child.communicate, timeout=120.0)
             assert child.returncode == 0, output
             frequencies = [f for f in (await frequencies_of(path)) if f is not None]

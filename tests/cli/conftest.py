@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from experiments.cli import app
-
-PROJECT = Path(__file__).resolve().parents[2]
+from tests import lab_process
 
 
 class Lab:
@@ -49,20 +47,8 @@ class Lab:
     @contextmanager
     def process(self, *arguments: object) -> Iterator[subprocess.Popen[str]]:
         """A command as a process of its own; killed if it is still there at the end."""
-        child = subprocess.Popen(
-            [sys.executable, "-m", "experiments.cli", *map(str, arguments)],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        )
-        try:
+        with lab_process.running(self.folder, *arguments) as child:
             yield child
-        finally:
-            if child.poll() is None:
-                child.kill()
-            child.communicate()
 
 
 @pytest.fixture

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import shlex
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.limit_tables import BLOCK, PAGES, PROJECT, written
+from tests.cli.limit_tables import BLOCK, PAGES, written
 from tests.cli.test_docs import shell_lines
 from tests.devices.conftest import emulated
+from tests.lab_process import started_beside
 
 WAIT_S = 240
 ADDRESSES = {"s9": "s9://10.0.0.5", "lv06": "lv06://10.0.0.7", "lb-box": "lb-box://10.0.0.8"}
@@ -47,11 +46,7 @@ class Walk:
         self.folder = folder
 
     async def start(self, *words: str) -> asyncio.subprocess.Process:
-        environment = {**os.environ, "ASICLAB_STATE": str(self.folder / "state"), "PYTHONPATH": str(PROJECT)}
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "experiments.cli", *words, "--json",
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=self.folder, env=environment,
-        )  # fmt: skip
+        return await started_beside(self.folder, *words)
 
     async def run(self, *words: str) -> tuple[int, list[dict[str, Any]]]:
         child = await self.start(*words)

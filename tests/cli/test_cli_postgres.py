@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Lab
-from tests.cli.test_cli_running import SCALE, START_S, first_line, last_line
+from tests.cli.test_cli_running import SCALE, START_S, last_line
+from tests.lab_process import first_line
 from tests.postgres_kit import PASSWORD, Server
 
 pytestmark = pytest.mark.xdist_group("postgres")

@@ -15,19 +15,11 @@ import pytest
 
 from experiments.demo import DemoPlan, Progress, _is_enough
 from firmware_bridge.trace.reader import TraceReader
+from tests.lab_process import first_line
 
 SCALE = "2^-24"
 START_S = 150
 """How long a test waits for a process that has to start, and perhaps to compile its kernels, on a busy machine."""
-
-
-def first_line(child: subprocess.Popen[str]) -> dict[str, Any]:
-    assert child.stdout is not None
-    line = child.stdout.readline()
-    assert line, child.communicate()[1]
-    value = json.loads(line)
-    assert isinstance(value, dict)
-    return value
 
 
 def last_line(child: subprocess.Popen[str], timeout: float = START_S, code: int = 0) -> dict[str, Any]:

@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.devices.conftest import emulated
+from tests.lab_process import started_beside
 
-PROJECT = Path(__file__).resolve().parents[2]
 WAIT_S = 120
 
 
 async def run(folder: Path, *arguments: object) -> tuple[int, list[dict[str, Any]], str]:
     """A command; its exit code, the JSON objects that it printed, and what it said on stderr."""
-    child = await start(folder, *arguments)
+    child = await started_beside(folder, "devices", *arguments)
     async with asyncio.timeout(WAIT_S):
         out, err = await child.communicate()
     assert b"Traceback" not in err, err.decode()
     assert child.returncode is not None
     return child.returncode, [json.loads(line) for line in out.splitlines()], err.decode()
-
-
-async def start(folder: Path, *arguments: object) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "experiments.cli", "devices", *map(str, arguments), "--json",
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=folder,
-        env={**os.environ, "ASICLAB_STATE": str(folder / "state"), "PYTHONPATH": str(PROJECT)},
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("model", ["s9", "lv06", "lb-box"])
@@ -104,7 +94,7 @@ async def test_limits_are_user_errors_and_nothing_is_sent(tmp_path: Path) -> Non
 @pytest.mark.costly
 async def test_hold_lasts_as_long_as_the_command(tmp_path: Path) -> None:
     async with emulated("lv06") as (appliance, ready):
-        child = await start(tmp_path, "set", ready["url"], "--voltage", 1100, "--hold")
+        child = await started_beside(tmp_path, "devices", "set", ready["url"], "--voltage", 1100, "--hold")
         assert child.stdout is not None
         async with asyncio.timeout(WAIT_S):
             assert json.loads(await child.stdout.readline())["in_force"] is True
@@ -118,7 +108,7 @@ async def test_hold_lasts_as_long_as_the_command(tmp_path: Path) -> None:
 @pytest.mark.costly
 async def test_a_setting_that_is_interrupted_on_its_way_is_back_and_says_so(tmp_path: Path) -> None:
     async with emulated("lv06") as (appliance, ready):
-        child = await start(tmp_path, "set", ready["url"], "--voltage", 1100, "--hold")
+        child = await started_beside(tmp_path, "devices", "set", ready["url"], "--voltage", 1100, "--hold")
         async with asyncio.timeout(WAIT_S):
             while appliance.machine.stored.core_voltage_mv == 1200.0:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

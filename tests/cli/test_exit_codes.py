@@ -115,10 +115,10 @@ def test_an_interrupted_run_whose_miner_could_not_be_set_back_is_a_failure(
         async def failed(self) -> str:
             return await Hand.failed(self)
 
-    async def miner(self: Attached, seed: int, **_: Any) -> Pressed:
+    async def miner(subject: Attached, seed: int, **_: Any) -> Pressed:
         return Pressed()
 
-    monkeypatch.setattr(Attached, "miner", miner)
+    monkeypatch.setattr("experiments.attached_miner.miner_of", miner)
     result = lab("run", *words, "--device", "any", "--size", "fast", "--json", code=1)
     assert result.stderr == "asiclab: its own pool is NOT set again\n"
     assert len(joined) == 1

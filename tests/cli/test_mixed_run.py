@@ -16,19 +16,12 @@ import pytest
 
 from firmware_bridge.trace.reader import TraceReader
 from tests.devices.conftest import needs_own_ports
+from tests.lab_process import first_line
 
 SCALES = {"s9": "2^-25", "lv06": "2^-24", "lb-box": "2^-23"}
 TICKET = 256
 """Difficulty of the run: about 10 shares/s of an S9, 40 of an LB-Box, 0.4 of an LV06."""
 READINGS = 4
-
-
-def ready_line(child: subprocess.Popen[str]) -> dict[str, Any]:
-    assert child.stdout is not None
-    line = child.stdout.readline()
-    assert line, child.communicate()[1]
-    value: dict[str, Any] = json.loads(line)
-    return value
 
 
 def record(lab: Any, seconds: float, first: int) -> tuple[TraceReader, dict[str, Any]]:
@@ -44,12 +37,12 @@ def record(lab: Any, seconds: float, first: int) -> tuple[TraceReader, dict[str,
             return stack.enter_context(lab.process(*arguments, "--json"))
 
         chain = start("emulate", "bm1366", "--count", 2, "--scale", "2^-24", "--fault", "pace=8")
-        link = ready_line(chain)
+        link = first_line(chain)
         bridge = start(
             "bridge", "--port", 0, "--mode", "swh", "--difficulty", TICKET, "--record", "--serial", link["url"],
             "--device-period", 1, *(word for url in urls.values() for word in ("--device", url)),
         )  # fmt: skip
-        ready = ready_line(bridge)
+        ready = first_line(bridge)
         children = [chain]
         for model, url in urls.items():
             place = url.partition("://")[2].partition(":")[0]

@@ -14,15 +14,13 @@ import pytest
 
 from firmware_bridge.trace.reader import TraceReader
 from tests.independent_miner import Miner
+from tests.lab_process import first_line
 
 BRIDGE = ("bridge", "--port", "0", "--json", "--difficulty", "0.00002", "--db", "sqlite:///pool.db")
 
 
 def ready(process: subprocess.Popen[str]) -> dict[str, Any]:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, process.communicate()
-    message: dict[str, Any] = json.loads(line)
+    message = first_line(process)
     assert message["ready"] is True
     return message
 

@@ -1,24 +1,17 @@
-"""Runs of experiments in processes of their own, made small, and what they left in their database."""
+"""Runs of experiments in processes of their own: how patient they are, and what they left in their database."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).parents[2]
 WAIT_S = 240.0
 
-BEFORE = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that started the tests in the background ignores it
-"""
 IMPATIENT = """
 import experiments.vbm_subjects as subjects
 import firmware_bridge.devices.device as device
@@ -31,29 +24,6 @@ import experiments.vbm_subjects as subjects
 import firmware_bridge.devices.device as device
 subjects.RESTORE_PAUSE_S = device.RESTORE_PAUSE_S = 0.5
 """
-AFTER = """
-from experiments.cli.app import main
-main()
-"""
-
-
-@contextmanager
-def running(folder: Path, smaller: str, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """``asiclab`` with these options after some lines that make it smaller; killed if it is still there at the end."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", BEFORE + smaller + AFTER, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-    )
-    try:
-        yield child
-    finally:
-        if child.poll() is None:
-            child.kill()
-        child.communicate()
 
 
 def eventually(what: Callable[[], bool], child: subprocess.Popen[str] | None = None) -> None:

@@ -32,7 +32,8 @@ from firmware_bridge.devices.journal import PoolJournal, SettingsJournal
 from firmware_bridge.errors import DeviceError
 from firmware_bridge.trace.reader import TraceReader
 from tests.experiments.emulated_devices import FASTER, Emulated, device
-from tests.experiments.live_runs import IMPATIENT, PATIENT, WAIT_S, cells_of, eventually, miners_of, running
+from tests.experiments.live_runs import IMPATIENT, PATIENT, WAIT_S, cells_of, eventually, miners_of
+from tests.lab_process import running
 from tests.narma.test_narma_live import Hand, Lost
 from tests.stratum.bridge_kit import EVERY_HASH
 
@@ -319,10 +320,10 @@ def test_a_driven_miner_that_could_not_be_set_back_is_no_cell(
     async def easily(plan: Plan, config: LiveConfig, *rest: Any, **more: Any) -> Driven:
         return await drive(plan, replace(config, difficulty=EVERY_HASH), *rest, **more)
 
-    async def joins(self: Attached, seed: int, **_: Any) -> Any:
+    async def joins(subject: Attached, seed: int, **_: Any) -> Any:
         return Kept()
 
-    monkeypatch.setattr(Attached, "miner", joins)
+    monkeypatch.setattr("experiments.attached_miner.miner_of", joins)
     monkeypatch.setattr("experiments.live.drive", easily)
     subject = Attached(f"sqlite:///{tmp_path}/lab.db", "any", patience_s=30.0)
     with pytest.raises(DeviceError, match=r"any: 20 of 20 steps were sent: its own pool is NOT set again"):
@@ -365,7 +366,7 @@ def test_an_emulated_miner_that_is_killed_in_the_middle_costs_its_cell_alone(tmp
         "--job-period", str(PERIOD_S), *physics, "--db", f"sqlite:///{tmp_path}/lab.db", "--json",
     )  # fmt: skip
     script = smaller("memory-capacity")
-    with running(tmp_path, script, *command) as child:
+    with running(tmp_path, *command, before=script) as child:
         eventually(lambda: under_way(tmp_path, 2, 60), child)
         for number in miners_of(child):
             os.kill(number, signal.SIGKILL)
@@ -374,7 +375,7 @@ def test_an_emulated_miner_that_is_killed_in_the_middle_costs_its_cell_alone(tmp
     assert "of 250 steps were sent: emulated s9 ended early" in said
     assert "Traceback" not in said
     there = cells_of(tmp_path)
-    with running(tmp_path, script, *command, "--resume") as child:
+    with running(tmp_path, *command, "--resume", before=script) as child:
         out, said = child.communicate(timeout=WAIT_S)
     assert child.returncode == 0, said
     check_resumed(tmp_path, there, out)
@@ -392,7 +393,7 @@ def test_a_device_whose_plug_is_pulled_in_the_middle_costs_its_cell_alone(
     script = smaller("memory-capacity") + HURRIED
     with device(firmware=MEASURES) as miner:
         port = int(miner.url.rsplit(":", 1)[1])
-        with running(tmp_path, script + IMPATIENT, *command, miner.url) as child:
+        with running(tmp_path, *command, miner.url, before=script + IMPATIENT) as child:
             eventually(lambda: under_way(tmp_path, 2, 100), child)
             miner.appliance.request_stop("the plug")
             _, said = child.communicate(timeout=WAIT_S)
@@ -406,7 +407,7 @@ def test_a_device_whose_plug_is_pulled_in_the_middle_costs_its_cell_alone(
     with device(firmware=MEASURES, port=port) as again:
         assert again.url == miner.url
         before, pool = again.point(), again.pool()
-        with running(tmp_path, script + PATIENT, *command, again.url, "--resume") as child:
+        with running(tmp_path, *command, again.url, "--resume", before=script + PATIENT) as child:
             out, said = child.communicate(timeout=WAIT_S)
         assert child.returncode == 0, said
         assert (again.point(), again.pool()) == (before, pool)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.attached import Attached, model_of, since
+from experiments.attached import Attached, model_of
+from experiments.attached_run import since
 from experiments.catalogue import catalogue, get_experiment
 from experiments.experiment import EVIDENCE, NO_EVIDENCE, SUBJECT
 from experiments.plan import make_plan
@@ -27,7 +28,8 @@ from firmware_bridge.errors import DeviceError, LimitError, UserError
 from firmware_bridge.timing.run_data import build_run_data
 from firmware_bridge.trace.reader import TraceReader
 from tests.experiments.emulated_devices import FASTER, Emulated, device
-from tests.experiments.live_runs import IMPATIENT, PATIENT, PROJECT, WAIT_S, cells_of, eventually, running
+from tests.experiments.live_runs import IMPATIENT, PATIENT, WAIT_S, cells_of, eventually
+from tests.lab_process import PROJECT, running
 
 LV06 = Attached(
     "sqlite:///x.db", "lv06://10.0.0.7", model="lv06", host="10.0.0.1", agreed=True,
@@ -373,9 +375,10 @@ def sweeping(
 ) -> AbstractContextManager[subprocess.Popen[str]]:
     """``asiclab run frequency-sweep`` on a device, with little cells."""
     return running(
-        folder, smaller + (PATIENT if patient else IMPATIENT), "run", "frequency-sweep", "--device", miner.url,
+        folder, "run", "frequency-sweep", "--device", miner.url,
         "--size", "fast", "--seed", "1", "--settle", "0.5", "--patience", "60" if patient else "5",
         "--db", f"sqlite:///{folder}/lab.db", "--yes", "--json", *more,
+        before=smaller + (PATIENT if patient else IMPATIENT),
     )  # fmt: skip
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.proofs import audit, check, equalities, manifest, runner, sources, toolchain
+from experiments.proofs import audit, check, manifest, runner, sources, toolchain
 from experiments.proofs.certificate import THEOREMS, certified, lean_file
 from experiments.proofs.check import Options
 from experiments.proofs.findings import CheckResult, Violation
 from experiments.proofs.runner import LeanReport
 from experiments.proofs.sources import Module, Project
+from tests.proofs import equalities
 from tests.proofs.conftest import written
 from tpf.certificate import Counts, bound
 

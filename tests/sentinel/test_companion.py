@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,8 @@ from firmware_bridge.stratum.server import Bridge
 from firmware_bridge.trace.reader import TraceReader
 from firmware_bridge.trace.writer import TraceWriter
 from tests.devices.conftest import emulated
+from tests.lab_process import started_beside
 
-PROJECT = Path(__file__).resolve().parents[2]
 WAIT_S = 120
 LIVE = {"firmware": "2.15.0"}
 """An AxeOS that takes settings up at once and shows its PLL; it steers its fan, so the clock is what is moved."""
@@ -112,14 +110,6 @@ async def test_what_cannot_be_held_is_said_when_it_is_attached(tmp_path: Path) -
             await beside_a_bridge(tmp_path, ready["url"], config, never)
 
 
-async def start(folder: Path, *arguments: object) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "experiments.cli", *map(str, arguments), "--json",
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=folder,
-        env={**os.environ, "ASICLAB_STATE": str(folder / "state"), "PYTHONPATH": str(PROJECT)},
-    )  # fmt: skip
-
-
 async def line_with(child: asyncio.subprocess.Process, key: str, value: str | None = None) -> dict[str, Any]:
     """The next printed line that has this key."""
     assert child.stdout is not None
@@ -141,7 +131,7 @@ async def test_hold_brings_the_settings_back_when_it_is_interrupted(
 ) -> None:
     async with emulated("lv06", **LIVE) as (appliance, ready):
         before = appliance.machine.stored.frequency_mhz
-        child = await start(
+        child = await started_beside(
             tmp_path,
             "sentinel",
             "hold",
@@ -170,7 +160,9 @@ async def test_hold_brings_the_settings_back_when_it_is_interrupted(
 @pytest.mark.costly
 async def test_hold_that_tripped_is_exit_code_1_and_devices_restore_brings_all_back(tmp_path: Path) -> None:
     async with emulated("lv06", **LIVE) as (appliance, ready):
-        child = await start(tmp_path, "sentinel", "hold", ready["url"], "--target", 60, "--period", 0.2)
+        child = await started_beside(
+            tmp_path, "sentinel", "hold", ready["url"], "--target", 60, "--period", 0.2
+        )
         await line_with(child, "event", "sentinel-start")
         appliance.machine.faults.fan_failed = True
         await line_with(child, "event", "sentinel-tripped")
@@ -182,7 +174,7 @@ async def test_hold_that_tripped_is_exit_code_1_and_devices_restore_brings_all_b
             assert await child.wait() == 1
         assert appliance.machine.in_force.frequency_mhz == 56.25
         appliance.machine.faults.fan_failed = False
-        restore = await start(tmp_path, "devices", "restore", ready["url"])
+        restore = await started_beside(tmp_path, "devices", "restore", ready["url"])
         async with asyncio.timeout(WAIT_S):
             assert await restore.wait() == 0
         assert appliance.machine.in_force.frequency_mhz == 485.0
@@ -192,7 +184,7 @@ async def test_hold_that_tripped_is_exit_code_1_and_devices_restore_brings_all_b
 async def test_watch_follows_several_devices_and_changes_nothing(tmp_path: Path) -> None:
     async with emulated("lv06") as (first, one), emulated("s9") as (second, other):
         before = [vars(a.machine.stored).copy() for a in (first, second)]
-        child = await start(
+        child = await started_beside(
             tmp_path, "sentinel", "watch", one["url"], other["url"], "--period", 0.2, "--seconds", 2
         )
         async with asyncio.timeout(WAIT_S):
@@ -217,7 +209,7 @@ async def test_watch_follows_several_devices_and_changes_nothing(tmp_path: Path)
     ],
 )
 async def test_mistakes_are_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
-    child = await start(tmp_path, *arguments)
+    child = await started_beside(tmp_path, *arguments)
     async with asyncio.timeout(WAIT_S):
         _, err = await child.communicate()
     assert child.returncode == 2
@@ -225,7 +217,7 @@ async def test_mistakes_are_exit_code_2(tmp_path: Path, arguments: tuple[str, ..
 
 
 async def test_rehearse_prints_every_outcome_and_writes_the_report(tmp_path: Path) -> None:
-    child = await start(
+    child = await started_beside(
         tmp_path,
         "sentinel",
         "rehearse",
@@ -250,7 +242,7 @@ async def test_rehearse_prints_every_outcome_and_writes_the_report(tmp_path: Pat
 @pytest.mark.costly
 async def test_a_bridge_from_the_command_line_guards_its_devices(tmp_path: Path) -> None:
     async with emulated("lv06", **LIVE) as (appliance, ready):
-        child = await start(
+        child = await started_beside(
             tmp_path, "bridge", "--port", 0, "--device", ready["url"], "--device-period", 0.2,
             "--sentinel", "target=50", "--db", "sqlite:///b.db",
         )  # fmt: skip

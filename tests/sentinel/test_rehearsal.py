@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.rehearsal import SCENARIOS, Outcome, rehearse
+from experiments.rehearsal import rehearse
+from experiments.rehearsal_outcome import SCENARIOS, Outcome
 from firmware_bridge.emulator.bench import MODELS
 from firmware_bridge.errors import UserError
 

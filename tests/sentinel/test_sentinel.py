@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.rehearsal import Recorder
+from experiments.rehearsal_outcome import Recorder
 from firmware_bridge.devices.device import Device
 from firmware_bridge.devices.settings import Applied, OperatingPoint
 from firmware_bridge.emulator.bench import Bench

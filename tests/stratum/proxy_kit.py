@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +14,11 @@ import pytest
 
 from firmware_bridge.stratum.proxy import Proxy, ProxyConfig, Upstream
 from firmware_bridge.trace.writer import TraceWriter
-from tests.stratum.bridge_kit import PATIENCE_S, RawMiner, db_url
+from tests.stratum.bridge_kit import PATIENCE_S, RawMiner, db_url, rows
 from tests.stratum.strict_pool import StrictPool
+
+ALL_EVENTS = "SELECT kind, detail FROM events ORDER BY id"
+MODES = pytest.mark.parametrize("mode", ["relay", "vbm"])
 
 
 @pytest.fixture
@@ -72,3 +76,19 @@ class Client(RawMiner):
     async def until_jobs(self, count: int) -> None:
         while len(self.jobs) < count:
             await self.read()
+
+
+def outcomes(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Kind and detail of what became of each share, as stored."""
+    told = ("upstream-accepted", "upstream-rejected", "share-not-forwarded", "upstream-unanswered")
+    return [
+        (row["kind"], json.loads(row["detail"])) for row in rows(folder, ALL_EVENTS) if row["kind"] in told
+    ]
+
+
+def written(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+def events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    return [json.loads(r["detail"]) for r in rows(folder, "SELECT detail FROM events WHERE kind = ?", kind)]

@@ -11,7 +11,7 @@ import pytest
 from firmware_bridge.emulator import lv06, s9
 from firmware_bridge.errors import ProtocolError
 from firmware_bridge.headers import Job, Share
-from firmware_bridge.stratum.client import (
+from firmware_bridge.stratum.client_session import (
     ClientProfile,
     ClientSession,
     ClientStats,

@@ -15,7 +15,7 @@ from firmware_bridge.stratum.shares import Judged, ShareDesk, Worker
 from firmware_bridge.stratum.verify import PreparedJob
 from firmware_bridge.stratum.wire import decode_submits
 from firmware_bridge.trace.schema import ShareRow
-from tests.stratum.test_stratum_session import Talk
+from tests.stratum.session_kit import Talk
 
 SENT_NS = 1_763_900_000_000_000_000
 

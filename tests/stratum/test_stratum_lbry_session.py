@@ -18,7 +18,7 @@ from firmware_bridge.lbry import ripemd160
 from firmware_bridge.stratum.config import BridgeConfig
 from firmware_bridge.stratum.jobs import JobFactory
 from firmware_bridge.stratum.verify import PreparedJob, Reason, Rejected
-from tests.stratum.test_stratum_session import Talk, methods
+from tests.stratum.session_kit import Talk, methods
 
 LB1 = "icbtminer/1.0"
 ROLLING: list[Any] = [["version-rolling"], {"version-rolling.mask": "ffffffff"}]

@@ -19,7 +19,9 @@ from experiments.attached import Attached
 from experiments.tpf_filter.live import LiveFilter, compare
 from experiments.tpf_filter.plan import FilterPlan
 from experiments.tpf_filter.stored import judge_run
-from experiments.vbm import DeviceSubject, Plan, run
+from experiments.vbm import run
+from experiments.vbm_result import Plan
+from experiments.vbm_subjects import DeviceSubject
 from firmware_bridge.devices.device import PoolSettings
 from firmware_bridge.devices.journal import OwnPool, PoolJournal
 from firmware_bridge.devices.lucky_lv06 import LuckyLv06

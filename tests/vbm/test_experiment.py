@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from experiments.report.vbm_page import render, write_page
-from experiments.vbm import Block, DeviceSubject, EmulatedSubject, Plan, Side, judge, run
+from experiments.vbm import run
+from experiments.vbm_result import Block, Plan, judge
+from experiments.vbm_subjects import DeviceSubject, EmulatedSubject, Side
 from firmware_bridge.emulator.delay import Tally
 from firmware_bridge.errors import UserError
 

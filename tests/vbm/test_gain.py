@@ -9,17 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.vbm import (
-    ARMS,
-    Block,
-    EmulatedSubject,
-    Plan,
-    Side,
-    gain_of,
-    judge,
-    model_rows,
-    order_of,
-)
+from experiments.vbm import order_of
+from experiments.vbm_result import ARMS, Block, Plan, gain_of, judge, model_rows
+from experiments.vbm_subjects import EmulatedSubject, Side
 from firmware_bridge.efficiency import eta, throughput_gain
 from firmware_bridge.emulator.delay import Tally
 from firmware_bridge.errors import UserError

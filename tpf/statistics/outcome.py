@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tpf.statistics.shifts import BoolArray, FloatArray, IntArray
+from tpf.statistics.shifts import BoolArray, IntArray
 
 POWER = 0.9
 """Power at which an effect counts as detectable."""
@@ -147,8 +147,3 @@ def left_out_note(rows: IntArray | BoolArray, n: int) -> str | None:
 def separation(n1: int, n0: int) -> float:
     """Standard error of a mean difference in units of the standard deviation."""
     return float(np.sqrt(1.0 / n1 + 1.0 / n0))
-
-
-def as_column(values: FloatArray) -> FloatArray:
-    """One feature as a matrix."""
-    return values.reshape(-1, 1)
