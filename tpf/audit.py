@@ -483,9 +483,11 @@ def _alike(values: npt.NDArray[Any]) -> float:
 
 def _counts_rows(x: FloatArray, kind: str) -> bool:
     """Whether a column is the number, the time or the name of a row: a copy has another."""
-    if np.isnan(x).any() or np.unique(x).size < x.size:
+    if np.isnan(x).any():
         return False
-    return kind == "category" or bool(np.all(np.diff(x) > 0)) or bool(np.all(x == np.round(x)))
+    if np.all(np.diff(x) > 0):
+        return True
+    return (kind == "category" or bool(np.all(x == np.round(x)))) and np.unique(x).size == x.size
 
 
 def _copied(X: FloatArray, y: npt.NDArray[np.bool_], identity: IntArray) -> bool:
