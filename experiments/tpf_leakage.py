@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,6 +51,8 @@ def dataset_of(
     Raises:
         UserError: if there is no such run or file, or the options do not go with it.
     """
+    if threshold is not None and not math.isfinite(threshold):
+        raise UserError(f"--threshold is a finite number, not {threshold}")
     path = Path(source)
     is_file = path.is_file() or path.suffix.lower() in (".csv", ".tsv", ".parquet", ".zip")
     if not is_file:

@@ -17,30 +17,43 @@ import numpy as np
 import numpy.typing as npt
 
 from tpf.dataset import Dataset, Feature, FloatArray, previous_rows
-from tpf.determinism import constant_in_a_class, joint, relation
+from tpf.determinism import constant_in_a_class, joint, relation, too_few
+from tpf.learned import telling_together
+from tpf.lookahead import Ahead, encodes_labels, from_later_rows, made_of_labels, made_of_labels_of_group
 from tpf.splits import expanding_splits
 
 IntArray = npt.NDArray[np.int64]
 
-MOST_ROWS = 1000
+MOST_ROWS = 10_000
 """Rows that a leak lists."""
-MOST_PAIRED = 24
-"""Columns up to which pairs are looked at."""
-PAIR_ROWS = 5000
+MOST_PAIRED = 64
+"""Columns up to which pairs are looked at, and what several give together."""
+PAIR_ROWS = 2500
 """Rows that a pair is looked at in, evenly spread."""
 SAME_WINDOW = 0.01
 """Chance below which a feature that varies in one class only shares the window of a feature that gives the label."""
+SAME_BY_CHANCE = 1e-9
+"""Chance below which equal rows of few different values count as copies."""
 FOLDS = 5
-LONGEST_ROLL = 32
+FEWEST_RUNS = 20
+"""Runs of equal labels up to which rows count as recorded class after class."""
+OF_A_FILE = ("column", "category")
+"""Kinds of features of which nobody says how they were made."""
 
 FROM_HASH = re.compile(
-    r"difficulty|(^|_)(diff|(block_?)?hash(?!_?rate)|digest|leading_?zeros|zero_?bits)($|_)", re.I
+    r"(?<!pool_)(?<!job_)(?<!network_)(?<!target_)(?<!set_)(?<!suggested_)(?<!asic_)difficulty"
+    r"|(^|_)((share|hash|found|best|actual|block|nonce)_?diff|(?<!prev_)(?<!previous_)hash(?!_?rate)|block_?hash|digest|sha256d?|leading_?zeros"
+    r"|zero_?bits)($|_)|^diff$"
 )
-"""Column names that say that the hash went in; a hash rate does not."""
-OF_WINDOW = re.compile(r"window_?shares|share_?count|shares_?(in|per)_?window|(^|_)n_?shares$", re.I)
+"""Column names that say that the hash went in; a hash rate does not, nor does the difficulty that was asked for."""
+OF_WINDOW = re.compile(r"window_?shares|share_?count|shares_?(in|per)_?window|(^|_)n_?shares$")
 """Column names of a count of the shares of the row's own window, which is what the label asks about."""
-OUTCOME = re.compile(r"^(label|target|success|is_?winner|winner|won|accepted|verdict)$", re.I)
+OUTCOME = re.compile(
+    r"^(label|target|success|is_?winner|winner|won|accepted|verdict|outcome|result|is_?success)$"
+)
 """Column names of the outcome itself."""
+OF_LATER = re.compile(r"(^|_)(next|future|upcoming)_")
+"""Column names that say that later rows went in."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +62,9 @@ class Leak:
 
     Attributes:
         feature: name of the column, or of two.
-        kind: ``determines_label``, ``nearly_determines_label``, ``pair_determines_label``, ``same_window``,
-            ``computed_from_hash``, ``outcome``, ``computed_from_label``, ``from_later_rows`` or ``duplicates``.
+        kind: ``determines_label``, ``nearly_determines_label``, ``pair_determines_label``,
+            ``several_determine_label``, ``same_window``, ``computed_from_hash``, ``outcome``, ``computed_from_label``,
+            ``from_later_rows``, ``recorded_apart`` or ``duplicates``.
         rows: numbers of the rows that show it, in the source's own counting; at most :data:`MOST_ROWS`.
         n_rows: how many rows show it.
         text: why, in words.
@@ -88,6 +102,9 @@ class Audit:
         provenance: where each feature comes from.
         name: of the table.
         label: what is predicted.
+        few: whether the labels are so few that a column could give them by chance.
+        honest_base_rate: accuracy of the best constant predictor of the rows that the honest score is of: without
+            copies; None as the score.
     """
 
     leaks: tuple[Leak, ...]
@@ -99,6 +116,8 @@ class Audit:
     provenance: tuple[Feature, ...]
     name: str
     label: str
+    few: bool = False
+    honest_base_rate: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -121,8 +140,14 @@ class Audit:
                 "learns to say so always, and its 100 % is the base rate"
             )
         if not self.leaks:
-            return f"no leak found in {len(self.provenance)} features of {self.n} rows"
+            none = f"no leak found in {len(self.provenance)} features of {self.n} rows"
+            if self.few:
+                return f"{none}: so few labels that chance could give them, and no leak can be told"
+            many = len(self.provenance) > MOST_PAIRED
+            return f"{none}; of so many, pairs were not looked at" if many else none
         honest = "" if self.honest_score is None else f"; honest score {self.honest_score:.2%}"
+        if self.honest_base_rate is not None and self.honest_base_rate != self.base_rate:
+            honest += f" on rows whose base rate is {self.honest_base_rate:.2%}"
         return (
             f"a score on these features is false: {len(self.leaks)} leak{'s' if len(self.leaks) > 1 else ''} "
             f"({', '.join(dict.fromkeys(leak.feature for leak in self.leaks))}){honest}, base rate {self.base_rate:.2%}"
@@ -135,6 +160,7 @@ class Audit:
             "single_class": self.single_class,
             "base_rate": self.base_rate,
             "honest_score": self.honest_score,
+            "honest_base_rate": self.honest_base_rate,
             "n": self.n,
             "positives": self.positives,
             "label": self.label,
@@ -151,9 +177,14 @@ def audit(dataset: Dataset, *, score: bool = True) -> Audit:
         dataset: any table; of single class it is refused.
         score: whether to compute the honest score as well.
     """
-    leaks: list[Leak] = [*_by_origin(dataset), *_duplicates(dataset)]
+    copies = _duplicates(dataset)
+    leaks: list[Leak] = [*_by_origin(dataset), *copies]
     if not dataset.single_class:
-        leaks += _by_rule(dataset, {leak.feature for leak in leaks})
+        # copies of a row give each other's label by every column
+        once = dataset.rows(_first_of_copies(dataset)) if copies else dataset
+        leaks += _recorded_apart(once)
+        if not once.single_class:
+            leaks += _by_rule(once, {leak.feature for leak in leaks})
     found = Audit(
         leaks=tuple(leaks),
         single_class=dataset.single_class,
@@ -164,10 +195,12 @@ def audit(dataset: Dataset, *, score: bool = True) -> Audit:
         provenance=dataset.features,
         name=dataset.name,
         label=dataset.label,
+        few=not dataset.single_class and too_few(dataset.y),
     )
     if dataset.single_class or not score:
         return found
-    return replace(found, honest_score=honest_score(without_leaks(dataset, found)))
+    honest = without_leaks(dataset, found)
+    return replace(found, honest_score=honest_score(honest), honest_base_rate=honest.base_rate)
 
 
 def without_leaks(dataset: Dataset, found: Audit) -> Dataset:
@@ -193,10 +226,13 @@ def without_leaks(dataset: Dataset, found: Audit) -> Dataset:
         if leak.feature == feature.name
         and (leak.kind == "computed_from_label" or (leak.kind == "from_later_rows" and feature.last <= 0))
     }
+    if any(leak.kind == "recorded_apart" for leak in found.leaks):
+        # the row before is of the same block: a column that tells the block still does
+        future |= {f"previous_{name}" for name in leaking}
     if future:
         honest = honest.only([feature.name for feature in features if feature.name not in future])
     if any(leak.kind == "duplicates" for leak in found.leaks):
-        honest = honest.rows(np.sort(np.unique(_identity(dataset), return_index=True)[1]))
+        honest = honest.rows(_first_of_copies(dataset))
     return honest.varying()
 
 
@@ -242,21 +278,24 @@ def _origin(feature: Feature) -> tuple[str, str] | None:
         return "computed_from_hash", f"{name} is computed from the hash that decides the label"
     if feature.last > 0:
         return "from_later_rows", f"{name} looks {feature.last} rows ahead, which no filter can"
-    if feature.kind != "column":
+    if feature.kind not in OF_A_FILE:
         return None
-    if FROM_HASH.search(name):
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    if FROM_HASH.search(words):
         return (
             "computed_from_hash",
             f"by its name {name} is computed from the hash of the row, which decides the label",
         )
-    if OUTCOME.match(name):
+    if OUTCOME.match(words):
         return "outcome", f"by its name {name} is the outcome itself"
-    if OF_WINDOW.search(name):
+    if OF_WINDOW.search(words):
         return (
             "same_window",
             f"by its name {name} counts the shares of the window whose success the label asks about: it overlaps the "
             "label in time",
         )
+    if OF_LATER.search(words):
+        return "from_later_rows", f"by its name {name} is of a later row, which no filter can know"
     return None
 
 
@@ -266,35 +305,102 @@ def _origin(feature: Feature) -> tuple[str, str] | None:
 def _by_rule(dataset: Dataset, named: set[str]) -> list[Leak]:
     """Rules that give the label, of columns of which nobody says how they were made."""
     leaks: list[Leak] = []
-    columns = [i for i, feature in enumerate(dataset.features) if feature.kind == "column"]
+    columns = [i for i, feature in enumerate(dataset.features) if feature.kind in OF_A_FILE]
     given: set[int] = set()
     y = dataset.y
+    every = np.ones(dataset.n, bool)
     for i in columns:
         name = dataset.names[i]
         rule = relation(dataset.X[:, i], y)
         if rule is not None:
             given.add(i)
-            near = rule.kind == "near_threshold"
+            near = "" if rule.exact else "nearly_"
             leaks.append(
                 _leak(
                     dataset,
                     name,
-                    "nearly_determines_label" if near else "determines_label",
+                    f"{near}determines_label",
                     rule.agree,
-                    f"{name} {'all but ' if near else ''}gives the label: {rule.text.replace('x', name, 1)} in "
-                    f"{int(rule.agree.sum())} of {dataset.n} rows. Whoever sees it sees the label: a tree of depth 1 "
-                    f"scores {rule.agree.mean():.2%}, and a score near that says nothing of the past or of the device",
+                    f"{name} {'all but ' if near else ''}gives the label: "
+                    f"{rule.told(name)} in {int(rule.agree.sum())} of {dataset.n} rows. "
+                    f"Whoever sees it sees the label: that rule alone scores {rule.agree.mean():.2%}, and a score near "
+                    "that says nothing of the past or of the device",
                 )
             )
-        elif (rolled := _rolled(dataset.X[:, i], y)) is not None:
+        elif (made := _made(dataset, i)) is not None:
             given.add(i)
-            every = np.ones(dataset.n, bool)
-            leaks.append(_leak(dataset, name, "computed_from_label", every, f"{name} is {rolled}"))
-    leaks += _same_window(dataset, [i for i in columns if i not in given], bool(given))
-    leaks += _shifted(dataset, columns)
+            leaks.append(_leak(dataset, name, made.kind, every, made.text.replace("{x}", name)))
+    rest = [i for i in columns if i not in given]
+    leaks += _same_window(dataset, rest, bool(given))
+    if len(columns) <= MOST_PAIRED:
+        later = from_later_rows(dataset.X[:, columns], [dataset.names[i] for i in columns])
+        leaks += [
+            _leak(dataset, dataset.names[columns[at]], "from_later_rows", every, text)
+            for at, text in later.items()
+            if columns[at] not in given and dataset.names[columns[at]] not in named
+        ]
     done = {leak.feature for leak in leaks} | named
-    leaks += _pairs(dataset, [i for i in columns if dataset.names[i] not in done])
-    return leaks
+    rest = [i for i in columns if dataset.names[i] not in done]
+    pairs = _pairs(dataset, rest)
+    together = {name for leak in pairs for name in leak.feature.split(" & ")}
+    return leaks + pairs + _several(dataset, [i for i in rest if dataset.names[i] not in together])
+
+
+def _made(dataset: Dataset, i: int) -> Ahead | None:
+    """What a column was made of, if labels went in that it should not know."""
+    x, y = dataset.X[:, i], dataset.y
+    if (found := made_of_labels(x, y)) is not None:
+        return found
+    if encodes_labels(x, y):
+        return Ahead(
+            "computed_from_label",
+            "{x} is the mean label of the rows that have the same value of it (target encoding): the label is in it",
+        )
+    for j, feature in enumerate(dataset.features):
+        if j == i or feature.kind not in OF_A_FILE or np.isnan(dataset.X[:, j]).any():
+            continue
+        group = dataset.X[:, j]
+        groups = np.unique(group).size
+        if not 5 <= groups <= dataset.n / 2:
+            continue
+        if encodes_labels(x, y, group) or made_of_labels_of_group(x, y, group):
+            return Ahead(
+                "computed_from_label",
+                f"{{x}} is made of the labels of the rows with the same {feature.name} (target encoding), the row's "
+                "own among them",
+            )
+    return None
+
+
+def _recorded_apart(dataset: Dataset) -> list[Leak]:
+    """Classes that were recorded one after the other: whatever drifts tells one from the other."""
+    runs = int(np.count_nonzero(dataset.y[1:] != dataset.y[:-1])) + 1
+    of_a_file = any(feature.kind in OF_A_FILE for feature in dataset.features)
+    rule = None
+    if runs <= FEWEST_RUNS and of_a_file:  # the label of a run is its hashes, which nobody can put in order
+        rule = relation(np.arange(dataset.n, dtype=np.float64), dataset.y)
+    if rule is None or not rule.exact:
+        return []
+    text = (
+        f"the label changes {runs - 1} time{'s' if runs > 2 else ''} in {dataset.n} rows: the classes were recorded "
+        "one after the other, so that whatever drifts tells them apart; record them in random order"
+    )
+    return [_leak(dataset, "row", "recorded_apart", np.ones(dataset.n, bool), text)]
+
+
+def _several(dataset: Dataset, columns: list[int]) -> list[Leak]:
+    """Three features or more that give the label together."""
+    if len(columns) > MOST_PAIRED:
+        return []
+    found = telling_together(dataset.X[:, columns], dataset.y, gap=dataset.gap)
+    if found is None:
+        return []
+    names = [dataset.names[columns[at]] for at in found.columns]
+    text = (
+        f"{', '.join(names)} together all but give the label: what was learned of the earlier rows is right in "
+        f"{found.right:.2%} of the later ones"
+    )
+    return [_leak(dataset, " & ".join(names), "several_determine_label", np.ones(dataset.n, bool), text)]
 
 
 def _same_window(dataset: Dataset, columns: list[int], anything_given: bool) -> list[Leak]:
@@ -314,49 +420,6 @@ def _same_window(dataset: Dataset, columns: list[int], anything_given: bool) -> 
             "success the label asks about, and overlaps it in time"
         )
         leaks.append(_leak(dataset, name, "same_window", other, text))
-    return leaks
-
-
-def _rolled(x: FloatArray, y: npt.NDArray[np.bool_]) -> str | None:
-    """Whether x is a sum or mean of labels over a window that has the row's own or later ones in it."""
-    if np.isnan(x).mean() > 0.2 or np.nanstd(x) == 0 or y.size < 4 * LONGEST_ROLL:
-        return None
-    total = np.concatenate([[0.0], np.cumsum(y.astype(np.float64))])
-    n = y.size
-    for width in range(2, LONGEST_ROLL + 1):
-        sums = total[width:] - total[:-width]  # of rows j .. j + width - 1
-        for name, start in (
-            ("the rows up to this one", width - 1),
-            ("rows around this one", width // 2),
-            ("this row and later ones", 0),
-        ):
-            own = x[start : start + n - width + 1]
-            known = ~np.isnan(own)
-            for what, values in (("sum", sums), ("mean", sums / width)):
-                if np.std(values) > 0 and np.allclose(own[known], values[known], rtol=1e-6, atol=1e-9):
-                    return f"the {what} of {width} labels, {name}: the label is in it"
-    return None
-
-
-def _shifted(dataset: Dataset, columns: list[int]) -> list[Leak]:
-    """Columns that repeat another one from later rows."""
-    leaks = []
-    for i in columns:
-        for j in columns:
-            for ahead in (1, 2, 3):
-                if i == j or dataset.n < 50:
-                    continue
-                early, late = dataset.X[:-ahead, i], dataset.X[ahead:, j]
-                known = ~np.isnan(early) & ~np.isnan(late)
-                # only what is hardly ever repeated by chance can be recognised
-                if known.sum() < 0.8 * dataset.n or not np.array_equal(early[known], late[known]):
-                    continue
-                if np.unique(early[known]).size < 0.5 * known.sum() or np.all(np.diff(early[known]) == 1):
-                    continue
-                rows = np.r_[known, np.zeros(ahead, bool)]
-                a, b = dataset.names[i], dataset.names[j]
-                text = f"{a} is what {b} will be {ahead} row{'s' if ahead > 1 else ''} later"
-                leaks.append(_leak(dataset, a, "from_later_rows", rows, text))
     return leaks
 
 
@@ -381,22 +444,74 @@ def _pairs(dataset: Dataset, columns: list[int]) -> list[Leak]:
 
 
 def _identity(dataset: Dataset) -> IntArray:
-    """A number per row, equal where two rows are the same."""
-    if _telling(dataset):
-        table = np.column_stack([np.where(np.isnan(dataset.X), np.inf, dataset.X) + 0.0, dataset.y])
-        mixed = np.zeros(dataset.n, np.uint64)
-        for column in table.T:  # 64 bits: two of a million different rows look alike once in 4e7 tables
-            mixed = (mixed ^ np.ascontiguousarray(column).view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-            mixed ^= mixed >> np.uint64(29)
-        return mixed.view(np.int64)
-    return dataset.key
-
-
-def _telling(dataset: Dataset) -> bool:
-    """Whether rows with equal numbers must be copies: some column hardly ever repeats by chance."""
-    return any(
-        np.unique(column[~np.isnan(column)]).size > 0.5 * dataset.n for column in dataset.X.T if column.size
+    """A number per row, equal where two rows are the same but for what only counts them; of no rows, if none are."""
+    counts = np.array(
+        [_counts_rows(x, f.kind) for x, f in zip(dataset.X.T, dataset.features, strict=True)], bool
     )
+    X = dataset.X[:, ~counts]
+    if X.shape[1] == 0:
+        return np.empty(0, np.int64)
+    table = np.column_stack([np.where(np.isnan(X), np.inf, X) + 0.0, dataset.y])
+    mixed = np.zeros(dataset.n, np.uint64)
+    for column in table.T:  # 64 bits: two of a million different rows look alike once in 4e7 tables
+        mixed = (mixed ^ np.ascontiguousarray(column).view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    identity = mixed.view(np.int64)
+    return (
+        identity
+        if _more_than_chance(X, identity) or _copied(X, dataset.y, identity)
+        else np.empty(0, np.int64)
+    )
+
+
+def _more_than_chance(X: FloatArray, identity: IntArray) -> bool:
+    """Whether far more pairs of rows are alike than if each column came as it does, whatever the others do."""
+    rich = [x for x in X.T if np.unique(x[~np.isnan(x)]).size > 0.5 * identity.size]
+    if len(rich) < 2:
+        return False
+    chances = [_alike(x) for x in rich]
+    pairs = identity.size * (identity.size - 1) / 2
+    return _alike(identity) * pairs > 10 * float(np.prod(chances)) * pairs
+
+
+def _alike(values: npt.NDArray[Any]) -> float:
+    """Share of the pairs that have the same value."""
+    counts = np.unique(values, return_counts=True)[1].astype(np.float64)
+    n = values.size
+    return float((counts * (counts - 1)).sum()) / max(n * (n - 1), 1)
+
+
+def _counts_rows(x: FloatArray, kind: str) -> bool:
+    """Whether a column is the number, the time or the name of a row: a copy has another."""
+    if np.isnan(x).any():
+        return False
+    if np.all(np.diff(x) > 0):
+        return True
+    return (kind == "category" or bool(np.all(x == np.round(x)))) and np.unique(x).size == x.size
+
+
+def _copied(X: FloatArray, y: npt.NDArray[np.bool_], identity: IntArray) -> bool:
+    """Whether rows that are alike are copies: rows with the same value of the richest column then agree in all others.
+
+    Rows of few different values are alike by chance, with other columns as they come.
+    """
+    richest = max(X.T, key=lambda x: np.unique(x).size)
+    values, code = np.unique(richest, return_inverse=True)
+    whole = np.unique(identity).size
+    if values.size < 0.05 * y.size or whole > 1.05 * values.size:
+        return False
+    # a column that is a function of the richest one says nothing; the label is one that is none
+    counts, wins = np.bincount(code), np.bincount(code, y)
+    pure = (wins == 0) | (wins == counts)
+    p = float(y.mean())
+    # a value counts once, however often: a zero of every window in which nothing happened is no copy
+    chance = int((counts > 1).sum()) * float(np.log(p**2 + (1 - p) ** 2))
+    return bool(pure.mean() > 0.95 and chance < np.log(SAME_BY_CHANCE))
+
+
+def _first_of_copies(dataset: Dataset) -> IntArray:
+    """The rows, each only where it stands first."""
+    return np.sort(np.unique(_identity(dataset), return_index=True)[1])
 
 
 def _duplicates(dataset: Dataset) -> list[Leak]:

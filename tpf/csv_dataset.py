@@ -1,8 +1,8 @@
-"""A table from a file as a dataset: a label column, every other numeric column a feature."""
+"""A table from a file as a dataset: a label column, every other column a feature; words are numbered."""
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,8 +15,20 @@ from tpf.dataset import BoolArray, Dataset, Feature, FloatArray, IntArray
 TIME_COLUMNS = ("timestamp", "time", "time_s", "wall_ns", "datetime", "date")
 """Names of the column that rows are put in order by; a file without one is taken to be in order."""
 
-TRUE = frozenset({"true", "yes", "t", "y", "success", "win"})
-FALSE = frozenset({"false", "no", "f", "n", "fail", "failure", "loss"})
+TRUE = frozenset(
+    {"true", "yes", "t", "y", "success", "win", "won", "pass", "passed", "accepted", "valid", "ok"}
+)
+FALSE = frozenset(
+    {"false", "no", "f", "n", "fail", "failed", "failure", "loss", "lost", "rejected", "invalid"}
+)
+MISSING = frozenset({"", "nan", "na", "n/a", "#n/a", "null", "none", "nil", "-", "--", "?", "missing"})
+"""Cells that say, in lower case, that there is no value."""
+
+INFINITE = frozenset(sign + word for sign in ("", "+", "-") for word in ("inf", "infinity"))
+
+INTEGER = re.compile(r"[+-]?\d+")
+EXACT_INTEGERS = 2.0**53
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 GAP = 3
 """Rows between training and test: as many windows of the past as the published models looked at (claims.md F2)."""
@@ -43,16 +55,25 @@ def read_csv(path: Path | str, label: str, *, threshold: float | None = None, ga
     lines, cells, left_out = _cells(table, label)
     if not lines:
         raise UserError(f"{path}: no row has a label in column {label!r}")
-    columns = {name: [row[i] for row in cells] for i, name in enumerate(table.columns)}
-    y, text = _labels(path, label, columns[label], threshold)
-    numeric = {name: _numbers(values) for name, values in columns.items() if name != label}
-    found = {name: values for name, values in numeric.items() if values is not None}
+    columns = {name or f"column {i + 1}": [row[i] for row in cells] for i, name in enumerate(table.columns)}
+    y, label_text = _labels(path, label, columns[label], threshold)
+    times, time_column = _times(columns)
+    found: dict[str, tuple[str, str, FloatArray]] = {}
+    for name, texts in columns.items():
+        if name == label:
+            continue
+        values = _numbers(texts)
+        if values is not None and np.isnan(values).all():
+            continue
+        if values is not None:
+            found[name] = ("column", f"column {name} of {path.name}", values)
+        elif name != time_column and (codes := _words(texts)) is not None:
+            how = f"column {name} of {path.name}, its words numbered in alphabetical order"
+            found[name] = ("category", how, codes)
     if not found:
-        raise UserError(f"{path}: no column beside {label!r} is numeric; there is nothing to predict from")
-    times = _times(columns)
+        raise UserError(f"{path}: no column beside {label!r} says anything; there is nothing to predict from")
     order = np.arange(len(lines)) if times is None else np.argsort(times, kind="stable")
-    X = np.column_stack(list(found.values()))[order]
-    keys = [int.from_bytes(hashlib.sha256("\0".join(row).encode()).digest()[:7], "big") for row in cells]
+    X = np.column_stack([values for _, _, values in found.values()])[order]
     interval = None
     if times is not None and times.size > 1:
         interval = float(times.max() - times.min()) / 1e6 / (times.size - 1)
@@ -60,13 +81,12 @@ def read_csv(path: Path | str, label: str, *, threshold: float | None = None, ga
         name=path.name,
         X=X,
         y=y[order],
-        features=tuple(Feature(name, "column", text=f"column {name} of {path.name}") for name in found),
-        label=text,
+        features=tuple(Feature(name, kind, text=text) for name, (kind, text, _) in found.items()),
+        label=label_text,
         row=np.array(lines, np.int64)[order],
         gap=gap,
         threshold=threshold,
         left_out=left_out,
-        key=np.array(keys, np.int64)[order],
         mean_interval_ms=interval,
     )
 
@@ -78,27 +98,27 @@ def _cells(table: tabular.CsvFile, label: str) -> tuple[list[int], list[list[str
     for line, row in table.rows():
         if isinstance(row, tabular.RowError):
             left_out[str(row)] += 1
-        elif not row[label].strip():
+        elif row[label].strip().lower() in MISSING | INFINITE:
             left_out["no label"] += 1
         else:
             lines.append(line)
-            cells.append([row[name].strip() for name in table.columns])
+            cells.append([_point(row[name].strip(), table.delimiter) for name in table.columns])
     return lines, cells, dict(left_out)
 
 
 def _labels(path: Path, name: str, texts: list[str], threshold: float | None) -> tuple[BoolArray, str]:
+    low = {text.lower() for text in texts}
     numbers = _numbers(texts)
     if threshold is not None:
-        if numbers is None:
+        if numbers is None or low <= TRUE | FALSE:
             raise UserError(f"{path}: column {name!r} is not numeric, so --threshold has no meaning for it")
         return numbers >= threshold, f"{name} >= {threshold:g}"
     if numbers is None:
-        low = [text.lower() for text in texts]
-        if set(low) <= TRUE | FALSE:
-            return np.array([text in TRUE for text in low]), name
         raise UserError(
             f"{path}: column {name!r} is no label: it has values like {texts[0]!r}; a label is 0 or 1, true or false"
         )
+    if low <= TRUE | FALSE:
+        return numbers > 0, name
     values = np.unique(numbers)
     if values.size > 2:
         raise UserError(
@@ -110,22 +130,47 @@ def _labels(path: Path, name: str, texts: list[str], threshold: float | None) ->
     return np.full(numbers.size, bool(values[0] > 0)), f"{name} = 1"
 
 
+def _point(text: str, delimiter: str) -> str:
+    """A decimal comma, where commas separate nothing, as a point."""
+    return text.replace(",", ".") if delimiter != "," and DECIMAL_COMMA.fullmatch(text) else text
+
+
 def _numbers(texts: list[str]) -> FloatArray | None:
-    """A column as numbers, nan where a cell is empty or not finite; None where some cell is no number."""
+    """A column as numbers, yes and no as 1 and 0, nan where a cell is missing or not finite; None of other words."""
+    low = [text.lower() for text in texts]
+    told = set(low) - MISSING
+    if told and told <= TRUE | FALSE:
+        return np.array([np.nan if text in MISSING else float(text in TRUE) for text in low])
     try:
-        values = np.array([float(text) if text else np.nan for text in texts])
+        values = np.array([np.nan if text in MISSING else float(text) for text in low])
     except ValueError:
         return None
+    large = np.abs(values[np.isfinite(values)]) > EXACT_INTEGERS
+    if large.any() and all(text in MISSING or INTEGER.fullmatch(text) for text in low):
+        # differences that a float of this size does not hold
+        whole = [None if text in MISSING else int(text) for text in low]
+        least = min(number for number in whole if number is not None)
+        values = np.array([np.nan if number is None else float(number - least) for number in whole])
     values[~np.isfinite(values)] = np.nan
-    return None if np.isnan(values).all() else values
+    return values
 
 
-def _times(columns: dict[str, list[str]]) -> IntArray | None:
+def _words(texts: list[str]) -> FloatArray | None:
+    """A column of words as their places in alphabetical order, nan where a cell is missing; None of no words."""
+    known = sorted({text for text in texts if text.lower() not in MISSING})
+    if not known:
+        return None
+    place = {text: float(at) for at, text in enumerate(known)}
+    return np.array([place.get(text, np.nan) for text in texts])
+
+
+def _times(columns: dict[str, list[str]]) -> tuple[IntArray | None, str | None]:
+    """Times of the rows and the column that tells them; neither where none does."""
     for name in columns:
         if name.lower() in TIME_COLUMNS:
             parser = tabular.TimeParser()
             try:
-                return np.array([parser.parse(text) for text in columns[name]], np.int64)
+                return np.array([parser.parse(text) for text in columns[name]], np.int64), name
             except tabular.RowError:
-                return None
-    return None
+                return None, name
+    return None, None

@@ -25,6 +25,7 @@ KINDS = {
     "past": "earlier shares",
     "job": "the job, known before it is sent",
     "column": "a column of a file; nobody says how it was made",
+    "category": "a column of words in a file, numbered in alphabetical order",
     "hash": "the hash of this share",
 }
 """Where a feature can come from."""
@@ -82,7 +83,6 @@ class Dataset:
         gap: rows that a split keeps between training and test.
         threshold: difficulty that a success reaches, or None where the label is a column.
         left_out: rows of the source that are not here, by reason.
-        key: shape (n,), equal where two rows of the source say the same in every cell; empty where that cannot be.
         mean_interval_ms: between rows, or None where no time is known.
         clock_tick_ms: resolution of the times, or None where unknown.
         plants: planted effects of an emulated run.
@@ -97,7 +97,6 @@ class Dataset:
     gap: int
     threshold: float | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
-    key: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     mean_interval_ms: float | None = None
     clock_tick_ms: float | None = None
     plants: Mapping[str, float] = field(default_factory=dict)
@@ -136,8 +135,7 @@ class Dataset:
 
     def rows(self, part: slice | IntArray) -> Dataset:
         """Some of the rows."""
-        key = self.key[part] if self.key.size else self.key
-        return replace(self, X=self.X[part], y=self.y[part], row=self.row[part], key=key)
+        return replace(self, X=self.X[part], y=self.y[part], row=self.row[part])
 
     def only(self, names: Sequence[str]) -> Dataset:
         """Some of the columns, in the order of ``names``."""

@@ -135,7 +135,16 @@ def break_even_keep_rate(r: Real, k: Real, n: Real, s: Real = 0, c: Real = 0) ->
 
 def equivalent_hashrate(q: Real, r: Real, k: Real, n: Real, s: Real = 0, c: Real = 0) -> Result:
     """Hash rate of a miner without a filter that finds as many shares from the same energy: 1 / energy per share."""
-    return 1 / energy_per_share(q, r, k, n, s, c)
+    return _per(energy_per_share(q, r, k, n, s, c))
+
+
+def _per(energy: Result) -> Result:
+    """Shares from a unit of energy; without bound where a share costs none."""
+    if isinstance(energy, Fraction):
+        return 1 / energy if energy else math.inf
+    with np.errstate(divide="ignore"):
+        found = 1 / np.asarray(energy, np.float64)
+    return found if found.ndim else float(found)
 
 
 def share_rate(r: Real, eta_before: Real = 1, eta_after: Real = 1) -> Result:
@@ -275,7 +284,15 @@ class EnergyAccount:
         """``saves``, ``does_not_save`` or ``breaks_even``, in words."""
         energy, need = float(self.energy_per_share), float(self.break_even_recall)
         if self.keep_rate == 0:
-            text = "A filter that keeps nothing finds nothing, so that no recall above 0 goes with a keep rate of 0. "
+            text = (
+                "There is no such filter: one that keeps nothing finds nothing, so that no recall above 0 goes with a "
+                "keep rate of 0. By the formula: "
+            )
+        elif self.keep_rate == 1 and self.recall < 1:
+            text = (
+                "There is no such filter: one that keeps everything loses nothing, so that no recall below 1 goes with "
+                "a keep rate of 1. By the formula: "
+            )
         elif self.recall == self.keep_rate:
             text = "Keeping as many winners as candidates takes no information. "
         else:
@@ -319,4 +336,4 @@ def account(q: Real, r: Real, k: Real, n: Real, s: Real = 0, c: Real = 0) -> Ene
     energy = energy_per_share(q, r, k, n, s, c)
     need = break_even_recall(q, k, n, s, c)
     bits = divergence_bits(float(r), float(q))
-    return EnergyAccount(q, r, k, n, s, c, work(q, k, n, c), energy, need, 1 / energy, share_rate(r), bits)
+    return EnergyAccount(q, r, k, n, s, c, work(q, k, n, c), energy, need, _per(energy), share_rate(r), bits)

@@ -374,6 +374,15 @@ def verify(
             enrolment.device, found.run, None, None, None, False, enrolment.far, expected,
             Verdict("no_evidence", text), seed,
         )  # fmt: skip
+    if found.run in enrolment.runs:
+        text = (
+            f"Not accepted: {enrolment.device} was enrolled from run {found.run} itself, which repeats whatever it "
+            "shows, noise as well; hold another run against it."
+        )
+        return Verification(
+            enrolment.device, found.run, None, None, None, False, enrolment.far, expected,
+            Verdict("cannot_tell", text), seed,
+        )  # fmt: skip
     rng = np.random.default_rng([seed, enrolment.challenge_seed])
     challenge = enrolment.challenge
     apart = challenge.respond(found.delay_ms) != enrolment.response

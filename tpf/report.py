@@ -7,8 +7,9 @@ recordings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tpf.audit import Audit, audit, without_leaks
@@ -22,6 +23,8 @@ FEWEST_ROWS = 500
 FEWEST_OF_A_CLASS = 50
 LEAST_ROWS, LEAST_OF_A_CLASS = 60, 10
 """Fewer than these and no test is run."""
+LONGEST_RUN = 8
+"""Rows of equal labels in a run, on average, up to which every row is looked at: an eighth of a block of the null."""
 MAX_TICK_FRACTION = 1 / 6
 """Clock tick over the mean interval beyond which times say nothing."""
 
@@ -155,6 +158,13 @@ def evaluate(
 
     found = audit(dataset, score=False)
     table = without_leaks(dataset, found) if found.leaks else dataset.varying()
+    every = _every(table)
+    if every > 1:
+        left = table.n - len(range(0, table.n, every))
+        left_out = {**table.left_out, "labels come in runs": left}
+        table = replace(
+            table.rows(slice(None, None, every)), left_out=left_out, gap=-(-table.gap // every)
+        ).varying()
     few = min(table.positives, table.n - table.positives)
     battery = Battery((), (), {})
     if few >= LEAST_OF_A_CLASS and table.n >= LEAST_ROWS and table.features:
@@ -162,7 +172,7 @@ def evaluate(
     detectable = _detectable(table, battery.tests, battery.d)
     holding = [test for test in battery.tests if test.replicated]
     return LeakageReport(
-        verdict=_verdict(table, found, battery.tests, detectable, alpha),
+        verdict=_verdict(table, found, battery.tests, detectable, alpha, every),
         n=table.n,
         positives=table.positives,
         base_rate=table.base_rate,
@@ -177,10 +187,23 @@ def evaluate(
         name=dataset.name,
         label=dataset.label,
         threshold=dataset.threshold,
-        left_out=dataset.left_out,
+        left_out=table.left_out,
         plants=dataset.plants,
         scored=battery.scored,
     )
+
+
+def _every(table: Dataset) -> int:
+    """One row of how many is looked at: 1, unless labels come in runs that are long beside the blocks of the null.
+
+    A rotation cuts such runs, and a feature that drifts, which tells one run from the next, would then say more of the
+    labels as they are than of any rotation.
+    """
+    p = table.positives / max(table.n, 1)
+    changes = int((table.y[1:] != table.y[:-1]).sum())
+    if changes == 0 or changes > 0.5 * 2 * p * (1 - p) * (table.n - 1):
+        return 1
+    return max(1, math.ceil(table.n / (changes + 1) / LONGEST_RUN))
 
 
 def _detectable(
@@ -211,6 +234,7 @@ def _verdict(
     tests: tuple[LeakageTest, ...],
     detectable: Mapping[str, float],
     alpha: float,
+    every: int,
 ) -> LeakageVerdict:
     why_not = _reasons(table, found, tests)
     apart = ""
@@ -220,10 +244,16 @@ def _verdict(
             f"({', '.join(found.leaking)}) went in as of the row before, because a score with them is false."
             if found.leaking
             else " Rows that stand on both sides of the split were taken out."
+            if any(leak.kind == "duplicates" for leak in found.leaks)
+            else ""
+        )
+    if every > 1:
+        apart += (
+            f" The label comes in long runs: one row of {every} was looked at, because the others repeat it."
         )
     holding = [test for test in tests if test.replicated]
     coarse = table.clock_tick_ms is not None and _too_coarse(table)
-    if holding and not coarse:
+    if holding and not coarse and not any(leak.kind == "recorded_apart" for leak in found.leaks):
         best = min(holding, key=lambda test: (test.p_corrected, -abs(test.effect)))
         lead = "" if best.lead is None else f", most in {best.lead}"
         names = ", ".join(test.name for test in holding)
@@ -261,7 +291,7 @@ def _reasons(table: Dataset, found: Audit, tests: tuple[LeakageTest, ...]) -> li
     """Why nothing found would mean nothing."""
     if found.single_class:
         return [found.text]
-    reasons = []
+    reasons = [leak.text for leak in found.leaks if leak.kind == "recorded_apart"]
     few = min(table.positives, table.n - table.positives)
     if not table.features:
         reasons.append("no feature varies" + (" once the leaks are out" if found.leaks else ""))

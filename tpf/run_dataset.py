@@ -39,6 +39,9 @@ MOST_SHARES = 2_000_000
 NOT_READ = "not read"
 """Why these others are left out."""
 
+UNEVEN = "not asked for by every job"
+"""Shares left out where the difficulty changes: of less than the largest one, or of a job that tells none."""
+
 PLANTED_LABELS = {"quality_delay_ms": SUCCESS_OVER_FLOOR}
 """Planted effects that depend on a share's difficulty alone, and above how many times the floor they act."""
 
@@ -112,9 +115,9 @@ def run_dataset(
             f"run {data.run_id} tells arrival times only: without the job of a share nobody knows its difficulty, "
             "and there is no label"
         )
-    y, label, limit = _label(data, threshold, truth)
+    y, label, limit, fair = _label(data, threshold, truth)
     X, features = _features(data, window, readings or {})
-    keep = known & ~data.duplicate
+    keep = known & ~data.duplicate & fair
     number = np.arange(data.n) if data.place is None else data.place
     if data.stretch is not None:  # the past of the first rows of a stretch was not read
         first, of = np.unique(data.stretch, return_index=True, return_inverse=True)[1:]
@@ -123,7 +126,8 @@ def run_dataset(
         "duplicate": int(data.duplicate.sum()),
         "no difficulty": int((~known & ~data.duplicate).sum()),
         "no time": data.rows_left_out,
-        "first of a stretch": int((known & ~data.duplicate & ~keep).sum()),
+        UNEVEN: int((known & ~data.duplicate & ~fair).sum()),
+        "first of a stretch": int((known & ~data.duplicate & fair & ~keep).sum()),
         NOT_READ: data.not_read,
     }
     intervals = data.interval_ms[~np.isnan(data.interval_ms)]
@@ -159,7 +163,17 @@ def floor_of(data: RunData) -> float:
     return float(np.nanmin(floors))
 
 
-def _label(data: RunData, threshold: float | None, truth: bool) -> tuple[BoolArray, str, float]:
+def _label(
+    data: RunData, threshold: float | None, truth: bool
+) -> tuple[BoolArray, str, float | None, BoolArray]:
+    """Label of each share, in words, the difficulty that it asks for if that is one, and which shares may have one.
+
+    A pool that changes its difficulty changes what a share is at least. At a fixed limit more of the shares of a harder
+    job would be successes, and whatever goes with the difficulty (the interval, first of all) would tell the label.
+    """
+    from firmware_bridge.timing.summary import smallest_difficulty
+
+    every = np.ones(data.n, bool)
     if truth:
         acting = [kind for kind in PLANTED_LABELS if data.plants.get(kind)]
         if not acting:
@@ -168,9 +182,18 @@ def _label(data: RunData, threshold: float | None, truth: bool) -> tuple[BoolArr
                 "label; emulate with --plant quality_delay_ms=40, or label by difficulty"
             )
         limit = PLANTED_LABELS[acting[0]] * floor_of(data)
-        return data.difficulty > limit, f"the planted {acting[0]} acted on the share", limit
-    limit = SUCCESS_OVER_FLOOR * floor_of(data) if threshold is None else threshold
-    return data.difficulty >= limit, f"verified difficulty >= {limit:g}", limit
+        return data.difficulty > limit, f"the planted {acting[0]} acted on the share", limit, every
+    floors = smallest_difficulty(data)
+    told = floors[~np.isnan(floors)]
+    if told.size == 0 or np.ptp(told) <= 1e-9 * told.max():
+        limit = SUCCESS_OVER_FLOOR * floor_of(data) if threshold is None else threshold
+        return data.difficulty >= limit, f"verified difficulty >= {limit:g}", limit, every
+    if threshold is None:
+        text = f"verified difficulty >= {SUCCESS_OVER_FLOOR:g} times what its job asked for"
+        return data.difficulty >= SUCCESS_OVER_FLOOR * floors, text, None, ~np.isnan(floors)
+    # what any job would have let through: of these, as many are successes whatever the job asked for
+    fair = data.difficulty >= told.max()
+    return data.difficulty >= threshold, f"verified difficulty >= {threshold:g}", threshold, fair
 
 
 def _features(

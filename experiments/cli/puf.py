@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -191,7 +192,9 @@ def _prints(
 
     check_virtual(model)
     config = VirtualConfig(model=model, shares=shares, seed=seed, variation_ms=variation, device=device)
-    return {f"{model}-{device}": fingerprints(simulate(config).to_run_data())}
+    name = f"{model}-{device}"
+    prints = fingerprints(simulate(config).to_run_data())
+    return {name: [replace(one, run=f"{name} of seed {seed}") for one in prints]}
 
 
 def _print(result: Evaluation) -> None:

@@ -82,6 +82,7 @@ def audit(
     else:
         _print_audit(found)
         _print_not_read(table.left_out)
+        _print_left_out(table.left_out)
     if not found.passed:
         raise typer.Exit(EXIT_CHECK_FAILED)
 
@@ -248,6 +249,7 @@ def _print_report(report: LeakageReport) -> None:
     for note in dict.fromkeys(test.note for test in report.tests if test.note):
         console.print(f"Note: {note}.", markup=False)
     _print_not_read(report.left_out)
+    _print_left_out(report.left_out)
     for leak in report.audit.leaks:
         console.print(f"Leak ({leak.kind}): {leak.text}.", markup=False)
     if report.certificate is not None:
@@ -267,6 +269,15 @@ def _print_not_read(left_out: Mapping[str, int]) -> None:
     note = not_read_note(left_out)
     if note is not None:
         output.console().print(f"Note: {note}.", markup=False)
+
+
+def _print_left_out(left_out: Mapping[str, int]) -> None:
+    from experiments.cli import output
+    from tpf.run_dataset import NOT_READ
+
+    told = ", ".join(f"{count} ({reason})" for reason, count in left_out.items() if reason != NOT_READ)
+    if told:
+        output.console().print(f"Rows left out: {told}.", markup=False)
 
 
 def register(group: typer.Typer) -> None:

@@ -67,6 +67,8 @@ def open_csv(path: Path) -> CsvFile:
         raise UserError(f"{path}, line 1: UTF-16 text; save it as UTF-8")
     if not head.strip(b"\xef\xbb\xbf \r\n\t"):
         raise UserError(f"{path}, line 1: the file is empty; its first line should name the columns")
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")):
+        raise UserError(f"{path}: a compressed file; unpack it first")
     if b"\0" in head:
         raise UserError(f"{path}: binary data, not CSV")
     _, line = next(_lines(path))

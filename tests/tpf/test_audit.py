@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,81 @@ def test_a_function_that_gives_the_label_is_named_with_its_rows(kind: str, y, no
     assert not found.passed
 
 
+MANY = 2000
+"""Rows of the tables whose leaks are not exact."""
+
+
+@pytest.fixture
+def labels() -> np.ndarray:  # type: ignore[type-arg]
+    return np.random.default_rng(5).random(MANY) < 0.3
+
+
+NEARLY = {
+    "equal": lambda y, z: y,
+    "threshold": lambda y, z: np.abs(z) * np.where(y, 1, -1),
+    "interval": lambda y, z: np.where(y, np.clip(z, -1, 1), np.sign(z) * (2 + np.abs(z))),
+    "categories": lambda y, z: 2 * np.floor(10 * np.abs(z)).clip(0, 19) + y,
+    "far apart": lambda y, z: z + 5.0 * y,
+}
+
+
+@pytest.mark.parametrize("kind", list(NEARLY))
+@pytest.mark.parametrize("flipped", [0.005, 0.02])
+def test_a_function_of_the_label_with_a_little_noise_is_named(kind: str, flipped: float, labels) -> None:
+    rng = np.random.default_rng(8)
+    own, z = rng.standard_normal((2, MANY))
+    x = NEARLY[kind](labels ^ (rng.random(MANY) < flipped), z)
+    found = audit(dataset({"own": own, "x": x}, labels))
+    assert [(leak.feature, leak.kind) for leak in found.leaks] == [("x", "nearly_determines_label")]
+    assert found.leaks[0].n_rows > 0.94 * MANY
+
+
+def test_a_label_that_changes_along_a_feature_many_times_is_given_by_it() -> None:
+    rng = np.random.default_rng(9)
+    x = rng.uniform(0, 100, MANY)
+    found = audit(dataset({"own": rng.standard_normal(MANY), "x": x}, np.floor(x) % 2 == 1))
+    assert [(leak.feature, leak.kind) for leak in found.leaks] == [("x", "determines_label")]
+
+
+def test_three_features_that_give_the_label_together_are_named(labels) -> None:
+    rng = np.random.default_rng(10)
+    own = rng.standard_normal(MANY)
+    a, b = rng.random((2, MANY)) < 0.5
+    found = audit(dataset({"own": own, "a": a, "b": b, "c": a ^ b ^ labels}, labels))
+    assert [(leak.feature, leak.kind) for leak in found.leaks] == [("a & b & c", "several_determine_label")]
+    z, w = rng.standard_normal((2, MANY))
+    c = np.abs(own) * np.where(labels, 1, -1) - z - w
+    found = audit(dataset({"a": z, "b": w, "c": c}, labels))
+    assert found.leaking == ("a", "b", "c")
+
+
+def test_labels_that_come_in_runs_make_no_leak_of_what_was_known_before() -> None:
+    rng = np.random.default_rng(11)
+    y = np.cumsum(rng.random(MANY) < 0.03) % 2 == 1
+    total = np.r_[0, np.cumsum(y)]
+    at = np.arange(MANY)
+    columns = {
+        "before": np.r_[0, y[:-1]],
+        "last_20": (total[at] - total[np.maximum(at - 20, 0)]) / 20,
+        "temperature": 40 + np.cumsum(rng.normal(0, 0.05, MANY)),
+        "timestamp": 0.1 * at,
+    }
+    assert audit(dataset(columns, y)).passed
+
+
+@pytest.mark.parametrize("changes", [1, 7])
+def test_classes_that_were_recorded_one_after_the_other_are_refused(changes: int) -> None:
+    rng = np.random.default_rng(12)
+    y = np.arange(MANY) * (changes + 1) // MANY % 2 == 1
+    found = audit(dataset({"own": rng.standard_normal(MANY), "id": np.arange(MANY)}, y))
+    assert [(leak.feature, leak.kind) for leak in found.leaks] == [
+        ("row", "recorded_apart"),
+        ("id", "determines_label"),
+    ]
+    # the number of the row before tells the block as well
+    assert found.honest_score == pytest.approx(found.base_rate, abs=0.15)
+
+
 def test_a_threshold_that_errs_in_a_few_rows_is_named_with_the_rows_that_agree(noise) -> None:
     n = 4000
     rng = np.random.default_rng(4)
@@ -95,7 +171,10 @@ def test_timing_of_a_run_may_give_the_label(y, noise) -> None:
     ("name", "kind"),
     [
         ("found_difficulty", "computed_from_hash"),
+        ("share_diff", "computed_from_hash"),
         ("block_hash", "computed_from_hash"),
+        ("shareHash", "computed_from_hash"),
+        ("next_interval", "from_later_rows"),
         ("leading_zeros", "computed_from_hash"),
         ("window_shares", "same_window"),
         ("success", "outcome"),
@@ -107,7 +186,19 @@ def test_a_name_that_says_so_is_enough(name: str, kind: str, y, noise) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["hash_rate_ghs", "hashrate", "temperature_c", "past_shares_mean", "windowed_rate"]
+    "name",
+    [
+        "hash_rate_ghs",
+        "hashrate",
+        "temperature_c",
+        "past_shares_mean",
+        "windowed_rate",
+        "time_diff",
+        "pool_difficulty",
+        "job_difficulty",
+        "prev_hash",
+        "prevhash",
+    ],
 )
 def test_an_innocent_name_is_none(name: str, y, noise) -> None:
     assert audit(dataset({name: noise}, y)).passed
@@ -131,9 +222,127 @@ def test_later_rows_and_labels_of_a_window_are_found(y, noise) -> None:
     rolled = np.r_[np.full(4, np.nan), (total[5:] - total[:-5]) / 5]
     found = audit(dataset({"own": noise, "rate": rolled}, y))
     assert [(leak.feature, leak.kind) for leak in found.leaks] == [("rate", "computed_from_label")]
-    assert "this one" in found.leaks[0].text
+    assert "the row itself" in found.leaks[0].text
     past = np.r_[np.full(5, np.nan), (total[5:-1] - total[:-6]) / 5]
     assert audit(dataset({"own": noise, "rate": past}, y)).passed
+
+
+WINDOWS = {
+    "the next label": (lambda y: np.r_[y[1:], 0], "from_later_rows"),
+    "centred mean": (lambda y: _mean_of(y, 100, 49), "computed_from_label"),
+    "mean of later rows": (lambda y: _mean_of(y, 5, 5), "computed_from_label"),
+    "cumulative count": (lambda y: np.cumsum(y), "computed_from_label"),
+    "running mean": (lambda y: np.cumsum(y) / np.arange(1, y.size + 1), "computed_from_label"),
+    "exponential mean": (lambda y: _decayed(y), "computed_from_label"),
+    "label before": (lambda y: np.r_[0, y[:-1]], None),
+    "count before": (lambda y: np.r_[0, np.cumsum(y)[:-1]], None),
+    "mean before": (lambda y: _mean_of(y, 100, -1), None),
+    "exponential mean before": (lambda y: np.r_[0, _decayed(y)[:-1]], None),
+    "rows since a success": (lambda y: np.arange(y.size) - np.r_[0, _last(y)[:-1]], None),
+}
+
+
+def _mean_of(y, width: int, last: int):  # type: ignore[no-untyped-def]
+    total, at = np.r_[0, np.cumsum(y)], np.arange(y.size) + last + 1
+    high, low = (np.clip(edge, 0, y.size) for edge in (at, at - width))
+    return (total[high] - total[low]) / np.maximum(high - low, 1)
+
+
+def _decayed(y, share: float = 0.3):  # type: ignore[no-untyped-def]
+    from scipy.signal import lfilter
+
+    return lfilter([share], [1, share - 1], y.astype(float))
+
+
+def _last(y):  # type: ignore[no-untyped-def]
+    return np.maximum.accumulate(np.where(y, np.arange(y.size), 0))
+
+
+@pytest.mark.parametrize("name", list(WINDOWS))
+def test_a_window_of_labels_leaks_where_it_does_not_end_before_the_row(name: str, labels) -> None:
+    made, kind = WINDOWS[name]
+    own = np.random.default_rng(13).standard_normal(MANY)
+    found = audit(dataset({"own": own, "x": made(labels)}, labels))
+    assert [(leak.feature, leak.kind) for leak in found.leaks] == ([("x", kind)] if kind else [])
+
+
+def _by_group(y, group, of):  # type: ignore[no-untyped-def]
+    x = np.empty(y.size)
+    for one in np.unique(group):
+        x[group == one] = of(y[group == one].astype(float))
+    return x
+
+
+GROUPED = {
+    "mean": (lambda y: y.mean(), True),
+    "smoothed mean": (lambda y: (y.sum() + 2) / (y.size + 5), True),
+    "rounded mean": (lambda y: round(y.mean(), 3), True),
+    "count": (lambda y: y.sum(), True),
+    "mean of the others": (lambda y: (y.sum() - y) / max(y.size - 1, 1), True),
+    "count so far": (lambda y: np.cumsum(y), True),
+    "count before": (lambda y: np.cumsum(y) - y, False),
+    "size": (lambda y: y.size, False),
+}
+
+
+@pytest.mark.parametrize("name", list(GROUPED))
+def test_a_group_s_labels_leak_with_the_row_s_own_among_them(name: str, labels) -> None:
+    of, leaks = GROUPED[name]
+    group = np.random.default_rng(14).integers(0, 200, MANY)
+    found = audit(dataset({"group": group, "x": _by_group(labels, group, of)}, labels))
+    assert ("x" in found.leaking) == leaks
+
+
+def test_a_mean_label_is_known_without_its_group(labels) -> None:
+    group = np.random.default_rng(15).integers(0, 8, MANY)
+    for of in (lambda y: y.mean(), lambda y: (y.sum() + 5 * labels.mean()) / (y.size + 5)):
+        groups = group if of(np.ones(1)) == 1 else np.random.default_rng(16).integers(0, 300, MANY)
+        found = audit(dataset({"x": _by_group(labels, groups, of)}, labels))
+        assert [leak.kind for leak in found.leaks] == ["computed_from_label"]
+
+
+def test_a_column_of_later_rows_is_told_from_one_of_earlier_rows(labels) -> None:
+    own = np.random.default_rng(17).standard_normal(MANY)
+    time = 1.7e9 + np.cumsum(np.abs(own))
+    mean = np.convolve(own, np.ones(5) / 5, "same")
+    later = {
+        "scaled": np.r_[own[1:], 0] * 3 + 1,
+        "centred": mean,
+        "difference": np.r_[np.diff(own), 0],
+        "wait": np.round(np.r_[np.diff(time), 0], 3),
+    }
+    earlier = {
+        "lagged": np.r_[0, own[:-1]],
+        "trailing": np.r_[np.zeros(2), mean[:-2]],
+        "change": np.r_[0, np.diff(own)],
+        "interval": np.round(np.r_[0, np.diff(time)], 3),
+    }
+    for name, x in later.items():
+        found = audit(dataset({"time": time, "own": own, name: x}, labels))
+        assert [(leak.feature, leak.kind) for leak in found.leaks] == [(name, "from_later_rows")]
+    assert audit(dataset({"time": time, "own": own, **earlier}, labels)).passed
+
+
+def test_copies_are_found_under_another_number_and_rows_that_are_alike_are_none(labels) -> None:
+    rng = np.random.default_rng(18)
+    a, b = rng.standard_normal((2, MANY))
+    at = np.r_[np.arange(MANY), rng.integers(0, MANY // 2, 200)]
+    found = audit(dataset({"id": np.arange(at.size), "a": a[at], "b": b[at]}, labels[at]))
+    assert [leak.kind for leak in found.leaks] == ["duplicates"]
+    assert found.honest_base_rate == pytest.approx(max(labels.mean(), 1 - labels.mean()))
+    often = np.tile(np.arange(500), 4)
+    assert audit(dataset({"a": a[often], "b": b[often]}, labels[often])).leaks[0].kind == "duplicates"
+    for digits in (0, 1, 3):
+        alike = {"id": np.arange(MANY), "a": np.round(a, digits)}
+        assert audit(dataset(alike, labels)).passed
+        assert audit(dataset(alike | {"b": np.round(b, digits)}, labels)).passed
+
+
+def test_few_rows_say_so(noise) -> None:
+    y = np.random.default_rng(19).random(12) < 0.5
+    assert "no leak can be told" in audit(dataset({"x": noise[:12]}, y)).text
+    y = np.random.default_rng(20).random(30) < 0.5
+    assert audit(dataset({"x": y}, y)).leaking == ("x",)
 
 
 def test_duplicates_across_the_split_are_found_and_taken_out(y, noise) -> None:
@@ -191,12 +400,49 @@ def test_a_table_is_read_in_the_order_of_time(tmp_path: Path) -> None:
         "2026-01-01T00:00:04,7,z,1\n"
     )
     table = read_csv(file, "label")
-    assert table.names == ["a"]
-    np.testing.assert_array_equal(table.X[:, 0], [np.nan, 3.0, 7.0])
+    assert [(feature.name, feature.kind) for feature in table.features] == [
+        ("a", "column"),
+        ("word", "category"),
+    ]
+    np.testing.assert_array_equal(table.X, [[np.nan, 1.0], [3.0, 0.0], [7.0, 2.0]])
     np.testing.assert_array_equal(table.y, [False, True, True])
     np.testing.assert_array_equal(table.row, [3, 2, 6])
     assert sum(table.left_out.values()) == 2
     assert table.mean_interval_ms == pytest.approx(1500)
+
+
+def test_a_compressed_table_is_refused_as_such(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_bytes(gzip.compress(b"a,label\n1,0\n2,1\n"))
+    with pytest.raises(UserError, match="compressed"):
+        read_csv(file, "label")
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("True", "False"), ("pass", "fail"), ("yes", "NO"), ("red", "blue"), ("inf", "1"), ("", "2.5"), ("n/a", "x"),
+        ("9223372036854775808", "9223372036854775809"),
+    ],
+)  # fmt: skip
+def test_a_column_that_says_the_label_in_words_leaks(
+    tmp_path: Path, cells: tuple[str, str], y, noise
+) -> None:
+    file = tmp_path / "t.csv"
+    rows = [f"{z},{cells[0] if one else cells[1]},{int(one)}" for z, one in zip(noise, y, strict=True)]
+    file.write_text("\n".join(["own,x,label", *rows]))
+    found = audit(read_csv(file, "label"))
+    assert [(leak.feature, leak.kind) for leak in found.leaks] == [("x", "determines_label")]
+
+
+def test_one_word_among_numbers_hides_no_leak(tmp_path: Path, y, noise) -> None:
+    x = [f"{abs(z) if one else -abs(z):.4f}" for z, one in zip(noise, y, strict=True)]
+    x[7] = "n/a"
+    for name, delimiter, end, point in (("a", ",", "\n", "."), ("b", ";", "\r\n", ",")):
+        file = tmp_path / name
+        rows = [f"{own.replace('.', point)}{delimiter}{int(one)}" for own, one in zip(x, y, strict=True)]
+        file.write_bytes(end.join([f"x{delimiter}label", *rows]).encode("utf-8-sig"))
+        assert audit(read_csv(file, "label")).leaking == ("x",)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +472,10 @@ def test_labels_may_be_words_or_numbers_with_a_threshold(tmp_path: Path) -> None
     np.testing.assert_array_equal(read_csv(file, "d", threshold=2000).y, [False, True, True])
     with pytest.raises(UserError, match="not numeric"):
         read_csv(file, "win", threshold=1)
+    file.write_text("a,win\n1,pass\n2,nan\n3,fail\n4,inf\n")
+    table = read_csv(file, "win")
+    np.testing.assert_array_equal(table.y, [True, False])
+    assert table.left_out == {"no label": 2}
 
 
 # ---- splits and windows ----

@@ -56,6 +56,20 @@ def test_the_card_says_what_the_model_is_worth(tmp_path: Path) -> None:
     assert worthless.accuracy <= worthless.constant_accuracy + 0.03
 
 
+def test_words_of_a_file_train_no_model() -> None:
+    known = table()
+    words = Dataset(
+        known.name,
+        known.X,
+        known.y,
+        (Feature("response_ms", "column"), Feature("colour", "category")),
+        known.label,
+        known.row,
+        known.gap,
+    )
+    assert train(words, "logistic").card.names == ["response_ms"]
+
+
 def test_a_foreign_pickle_is_not_read(tmp_path: Path) -> None:
     save_model(train(table()), tmp_path / "m")
     trap = tmp_path / "m.joblib"

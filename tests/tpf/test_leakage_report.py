@@ -24,7 +24,7 @@ from firmware_bridge.timing.run_data import RunData
 from firmware_bridge.trace.reader import TraceReader
 from firmware_bridge.trace.writer import TraceWriter
 from tpf.csv_dataset import read_csv
-from tpf.dataset import Dataset
+from tpf.dataset import Dataset, Feature
 from tpf.planting import with_delayed_successes
 from tpf.report import LeakageReport, evaluate
 from tpf.run_dataset import NOT_READ, read_dataset, run_dataset
@@ -283,3 +283,60 @@ def test_false_alarms_and_power_over_many_runs() -> None:
     assert count_evidence(SLOW_NULL, {}) <= 3  # of 15; the study of 200 has none
     assert count_evidence(SLOW_PLANTED, {PLANTED: 40.0}) == len(SLOW_PLANTED)
     assert count_evidence(SLOW_PLANTED, FOUND_AT) >= 6  # of 10 at power 0.9
+
+
+# ---- what looks like an effect and is none ----
+
+
+def changing_difficulty(data: RunData, asked: np.ndarray) -> RunData:  # type: ignore[type-arg]
+    """The same shares at a pool that asks for another difficulty now and then."""
+    none = {number: replace(info, floor=None) for number, info in data.miners.items()}
+    data = replace(data, job_difficulty=asked.astype(np.float64), miners=none)
+    data = data.select(data.difficulty >= data.job_difficulty)
+    interval_ms = np.r_[np.nan, np.diff(data.time_ns) / 1e6]
+    return replace(data, interval_ms=interval_ms)
+
+
+def test_a_pool_that_changes_its_difficulty_is_no_effect_of_timing() -> None:
+    data = simulate(emulation("s9", {}, 2, 6000)).to_run_data()
+    at = np.arange(data.n)
+    uneven = changing_difficulty(data, 256 * 2 ** (at // 20 % 2))
+    # at one limit for all, shares of harder jobs succeed more often, and come later
+    fixed = replace(uneven, job_difficulty=np.full(uneven.n, 256.0))
+    assert evaluate(run_dataset(fixed)).verdict.code == "evidence"
+    table = run_dataset(uneven)
+    assert table.threshold is None
+    assert table.label == "verified difficulty >= 4 times what its job asked for"
+    assert table.positives / table.n == pytest.approx(0.25, abs=0.03)
+    assert evaluate(table).verdict.code == "no_evidence"
+    table = run_dataset(uneven, threshold=2048.0)
+    assert table.positives / table.n == pytest.approx(0.25, abs=0.04)
+    assert table.left_out["not asked for by every job"] > 1000
+    assert evaluate(table).verdict.code == "no_evidence"
+
+
+@pytest.mark.parametrize("seed", [3, 5, 6])
+def test_labels_that_come_in_runs_beside_a_drift_are_no_evidence(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 2000
+    y = np.cumsum(rng.random(n) < 1 / 50) % 2 == 1
+    X = np.c_[40 + 5 * np.arange(n) / n + 0.05 * rng.normal(size=n), rng.normal(size=n)]
+    names = tuple(Feature(name, "column") for name in ("temperature", "noise"))
+    report = evaluate(Dataset("table", X, y, names, "success", np.arange(n), gap=3), seed=seed)
+    assert report.verdict.code == "cannot_tell"
+    assert "long runs" in report.verdict.text
+    assert report.left_out["labels come in runs"] > n / 2
+
+
+def test_classes_that_were_recorded_apart_cannot_be_judged() -> None:
+    rng = np.random.default_rng(7)
+    y = np.arange(2000) >= 900
+    X = (rng.normal(size=2000) + y)[:, None]
+    report = evaluate(Dataset("table", X, y, (Feature("x", "column"),), "success", np.arange(2000), gap=3))
+    assert report.verdict.code == "cannot_tell"
+    assert "one after the other" in report.verdict.text
+
+
+def test_a_limit_that_is_no_number_is_refused() -> None:
+    with pytest.raises(UserError, match="finite number"):
+        dataset_of("latest", "sqlite://", threshold=float("nan"))

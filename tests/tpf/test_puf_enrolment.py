@@ -88,6 +88,14 @@ def test_alike_devices_are_not_told_apart_and_the_text_says_why() -> None:
     assert "not even the device itself" in result.verdict.text
 
 
+def test_a_run_is_not_held_against_itself() -> None:
+    noise = made(3, own=np.zeros(63))
+    enrolment = enrol("a", [made(2, own=np.zeros(63)), noise])
+    result = verify(enrolment, noise)
+    assert (result.accepted, result.verdict.code, result.distance) == (False, "cannot_tell", None)
+    assert "run-3 itself" in result.verdict.text
+
+
 def test_false_acceptance_is_as_asked() -> None:
     """400 strangers of the same spread: 5 % asked for, 3 to 8 % found."""
     rng = np.random.default_rng(5)

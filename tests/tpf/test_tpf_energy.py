@@ -227,3 +227,17 @@ def test_an_account_says_whether_it_saves() -> None:
     assert published.to_json()["bits_needed"] is None
     assert "No recall would" in e.account(0.9, 0.95, 120, 128, 0, 0.5).verdict["text"]
     assert e.account(0.25, 0.5, 5, 64).to_json()["exact"] == {}
+
+
+def test_a_share_that_costs_nothing_has_no_finite_hash_rate() -> None:
+    found = e.account(0, Fraction(1, 2), 0, 128)
+    assert found.energy_per_share == 0
+    assert found.equivalent_hashrate == float("inf")
+    assert found.to_json()["equivalent_hashrate"] is None
+    assert e.equivalent_hashrate(0, 0.5, 0, 128) == float("inf")
+
+
+def test_a_filter_that_cannot_be_is_called_so() -> None:
+    for q, r in ((0, 1), (1, Fraction(1, 2))):
+        assert e.account(q, r, 5, 64).verdict["text"].startswith("There is no such filter")
+    assert "no such filter" not in e.account(1, 1, 5, 64).verdict["text"]
