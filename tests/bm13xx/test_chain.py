@@ -140,6 +140,7 @@ async def test_the_ticket_mask_is_honoured() -> None:
     assert min(found) >= 16 * 0xFFFF / 0x10000
 
 
+@pytest.mark.xdist_group("timing")
 async def test_hash_counters_advance_with_the_clock_and_stop_with_a_broken_pll() -> None:
     async with opened(Bm1366Config(chips=3, scale=2.0**-30)) as (_, chain, _):
         await chain.initialise(frequency_mhz=485.0, ticket=256.0)
@@ -257,12 +258,13 @@ async def test_the_captured_job_is_answered_over_the_wire_at_scale_1() -> None:
 # ---- as a device -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.xdist_group("timing")
 @pytest.mark.costly
 async def test_the_clock_is_set_measured_by_the_hash_counter_and_restored() -> None:
     emulated = EmulatedChain(Bm1366Config(chips=4, scale=2.0**-30))
     path = emulated.start()
     try:
-        async with Bm1366(f"bm1366://{path}", path, sleep=partial(measured_sleep, 0.4)) as device:
+        async with Bm1366(f"bm1366://{path}", path, sleep=partial(measured_sleep, 1.5)) as device:
             with pytest.raises(DeviceError, match="never set since it was powered"):
                 await device.apply(OperatingPoint(frequency_mhz=400.0))
             chain = await device.chain()
@@ -270,7 +272,7 @@ async def test_the_clock_is_set_measured_by_the_hash_counter_and_restored() -> N
             assert (await device.identify()).chips == 4
             applied = await device.apply(OperatingPoint(frequency_mhz=400.0))
             assert applied.confirmed == {Setting.FREQUENCY: True}
-            # counted over 0.4 s of a clock that a busy host reads late
+            # counted over 1.5 s of a clock that a busy host reads some 10 ms late
             assert applied.measured[Setting.FREQUENCY].value == pytest.approx(400, rel=0.05)
             assert (await device.read_telemetry()).frequency_mhz == 400.0
         assert pll.decode(emulated.registers[3][r.Register.PLL0]).frequency_mhz == 485.0  # type: ignore[union-attr]

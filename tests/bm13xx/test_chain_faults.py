@@ -260,6 +260,7 @@ async def everything_arrived(mining: Mining) -> None:
     """Take the chips' clock away and wait until the last byte of theirs has been judged and stored."""
     emulated, chain, stats = mining.emulated, mining.miner.chain, mining.bridge.stats
     chain.write(r.Register.PLL0, 0)
+    await until(lambda: not any(held(emulated)))  # a busy host hears of it late
     before = -1
     while before != emulated.summary.answers:
         before = emulated.summary.answers

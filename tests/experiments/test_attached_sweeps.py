@@ -424,7 +424,8 @@ def test_shares_of_an_s9_come_as_fast_as_the_clock_of_their_cell_says(tmp_path: 
     for clock_mhz, values in cells.items():
         assert values["held"]["measured"]["frequency_mhz"] == pytest.approx(clock_mhz, rel=0.03)
     slow, fast = (cells[clock_mhz]["n"] / cells[clock_mhz]["seconds"] for clock_mhz in (150.0, 650.0))
-    assert fast / slow == pytest.approx(650.0 / 150.0, rel=0.6)  # four standard errors
+    # within a factor of two, which is five standard errors; a clock that was not set gives 1
+    assert 0.5 < fast / slow / (650.0 / 150.0) < 2.0
 
 
 @pytest.mark.slow
