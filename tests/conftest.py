@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
             given = item.get_closest_marker("timeout")
             # of the test itself, or both attempts would share one limit, and the second have none once it was reached
-            limit_s = given.args[0] if given else None
+            limit_s = given.args[0] if given is not None else None
             item.add_marker(pytest.mark.timeout(limit_s, func_only=True), append=False)
 
 

@@ -76,5 +76,8 @@ def test_what_measures_time_fails_if_it_fails_twice_and_the_rest_if_it_fails_onc
     assert attempts == {"unlucky": 2, "wrong": 2, "hangs": 2, "other": 1, "none": 1}, done.stdout
     assert done.returncode == 1
     assert "4 failed, 1 passed, 3 rerun" in done.stdout
-    assert "RERUN test_suite.py::test_unlucky_once" in done.stdout  # who was lucky is seen
+    assert (
+        "RERUN test_suite.py::test_unlucky_once" in done.stdout
+    )  # who was lucky is seen, and what went wrong before
+    assert "assert 1 == 2" in done.stdout.split("rerun test summary info")[1]
     assert "RERUN test_suite.py::test_of_" not in done.stdout
