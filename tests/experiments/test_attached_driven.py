@@ -31,7 +31,7 @@ from experiments.runner import Outcome, execute
 from firmware_bridge.devices.journal import PoolJournal, SettingsJournal
 from firmware_bridge.errors import DeviceError
 from firmware_bridge.trace.reader import TraceReader
-from tests.experiments.emulated_devices import FASTER, Emulated, device
+from tests.experiments.emulated_devices import FASTER, Emulated, device, lasting_port
 from tests.experiments.live_runs import IMPATIENT, PATIENT, WAIT_S, cells_of, eventually, miners_of, running
 from tests.narma.test_narma_live import Hand, Lost
 from tests.stratum.bridge_kit import EVERY_HASH
@@ -391,12 +391,14 @@ def test_a_device_whose_plug_is_pulled_in_the_middle_costs_its_cell_alone(
         "--db", f"sqlite:///{tmp_path}/lab.db", "--yes", "--json", "--device",
     )  # fmt: skip
     script = smaller("memory-capacity") + HURRIED
-    with device(firmware=MEASURES) as miner:
-        port = int(miner.url.rsplit(":", 1)[1])
-        with running(tmp_path, script + IMPATIENT, *command, miner.url) as child:
-            eventually(lambda: under_way(tmp_path, 2, 100), child)
-            miner.appliance.request_stop("the plug")
-            _, said = child.communicate(timeout=WAIT_S)
+    port = lasting_port()
+    with (
+        device(firmware=MEASURES, port=port) as miner,
+        running(tmp_path, script + IMPATIENT, *command, miner.url) as child,
+    ):
+        eventually(lambda: under_way(tmp_path, 2, 100), child)
+        miner.appliance.request_stop("the plug")
+        _, said = child.communicate(timeout=WAIT_S)
     assert child.returncode == 1, said
     assert "of 250 steps were sent" in said
     assert "no miner came back" in said  # what happened, and what is left to be done

@@ -26,7 +26,7 @@ from firmware_bridge.devices.settings import OperatingPoint
 from firmware_bridge.errors import DeviceError, LimitError, UserError
 from firmware_bridge.timing.run_data import build_run_data
 from firmware_bridge.trace.reader import TraceReader
-from tests.experiments.emulated_devices import FASTER, Emulated, device
+from tests.experiments.emulated_devices import FASTER, Emulated, device, lasting_port
 from tests.experiments.live_runs import IMPATIENT, PATIENT, PROJECT, WAIT_S, cells_of, eventually, running
 
 LV06 = Attached(
@@ -494,9 +494,9 @@ def test_after_a_kill_the_command_brings_clock_and_pool_back(tmp_path: Path, sta
 def test_a_miner_that_is_lost_in_the_middle_ends_the_run_and_resume_gives_the_rest(
     tmp_path: Path, state: Path
 ) -> None:
-    with device(firmware="2.15.0") as miner:
+    port = lasting_port()
+    with device(firmware="2.15.0", port=port) as miner:
         before = miner.point()
-        port = int(miner.url.rsplit(":", 1)[1])
         with sweeping(tmp_path, miner, patient=False) as child:
             eventually(lambda: bool(cells_of(tmp_path)) and miner.point() != before, child)
             miner.appliance.request_stop("the plug")
