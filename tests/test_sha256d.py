@@ -135,6 +135,7 @@ def test_sha256d_words_pads_every_length_as_hashlib_does(length: int) -> None:
     assert state.astype(">u4").tobytes() == reference(message)
 
 
+@pytest.mark.xdist_group("timing")
 def test_one_core_is_at_least_five_times_hashlib() -> None:
     """The aim of the benchmark; measured in turns, and again while others keep this machine busy."""
     header = random.Random(3).randbytes(76)

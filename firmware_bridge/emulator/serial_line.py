@@ -58,17 +58,21 @@ class SerialLine:
         self._corrupt, self._lose, self._noise = corrupt, lose, noise
         self._waiting: deque[tuple[float, bytes]] = deque()
         self._free_at = 0.0
+        self._host: int | None = None
 
-    @property
-    def understood(self) -> bool:
-        """Whether host and chips have the same speed; a host that set none is taken at its word."""
-        host = self._port.host_baud()
+    def _understands(self, host: int | None) -> bool:
+        """Whether chips and a host of this speed hear each other; a host that set none is taken at its word."""
         return host is None or abs(self.baud / host - 1.0) <= SPEED_TOLERANCE
 
     def read(self, timeout_s: float) -> bytes:
-        """What the chips understand of what the host sent."""
+        """What the chips understand of what the host sent.
+
+        Where this thread comes late, what was sent before a change of the host's speed is found together with the new
+        speed: it counts at the speed that the host had at the last look.
+        """
         data = self._port.read(timeout_s)
-        if data and not self.understood:
+        before, self._host = self._host, self._port.host_baud()
+        if data and not (self._understands(self._host) or self._understands(before)):
             self.counts.unheard_bytes += len(data)
             return b""
         return data
@@ -93,7 +97,7 @@ class SerialLine:
         counts = self.counts
         counts.answers += len(due)
         counts.bytes_sent += sum(map(len, due))
-        if not self.understood:
+        if not self._understands(self._port.host_baud()):
             counts.damaged += len(due)
             data = self._rng.bytes(len(due))  # whatever the host makes of it
         elif self._corrupt or self._lose or self._noise:

@@ -64,7 +64,7 @@ async def opened(config: Bm1366Config) -> AsyncIterator[tuple[EmulatedChain, Cha
         await asyncio.to_thread(emulated.stop)
 
 
-async def until(condition, seconds: float = 30.0) -> None:
+async def until(condition, seconds: float = 120.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -74,13 +74,13 @@ async def until(condition, seconds: float = 30.0) -> None:
 async def test_a_chain_is_counted_addressed_and_brought_up(chips: int) -> None:
     async with opened(Bm1366Config(chips=chips, scale=2.0**-30)) as (emulated, chain, _):
         assert await chain.initialise(frequency_mhz=485.0, ticket=256.0) == chips
+        assert await chain.frequency() == 485.0  # its answer says that all before it has been heard
         assert emulated.addresses == [n * (256 // chips) for n in range(chips)]
         assert all(own[r.Register.TICKET_MASK] == 0x000000FF for own in emulated.registers)
         assert all(own[r.Register.PLL0] == 0x50C20240 for own in emulated.registers)
         assert emulated.registers[0][r.Register.HASH_COUNTING_NUMBER] == r.hash_counting_number(485.0, chips)
         assert emulated.summary.baud == pytest.approx(1_041_666.7, abs=0.1)
         assert chain.port.baud == 1_000_000  # type: ignore[attr-defined]
-        assert await chain.frequency() == 485.0
         addresses = [a.chip for a in await chain.read(r.Register.CHIP_ID)]
         assert addresses == [n * (256 // chips) for n in range(chips)]
     assert chain.decoder.counts.dropped == 0
@@ -140,6 +140,7 @@ async def test_the_ticket_mask_is_honoured() -> None:
     assert min(found) >= 16 * 0xFFFF / 0x10000
 
 
+@pytest.mark.xdist_group("timing")
 async def test_hash_counters_advance_with_the_clock_and_stop_with_a_broken_pll() -> None:
     async with opened(Bm1366Config(chips=3, scale=2.0**-30)) as (_, chain, _):
         await chain.initialise(frequency_mhz=485.0, ticket=256.0)
@@ -257,12 +258,13 @@ async def test_the_captured_job_is_answered_over_the_wire_at_scale_1() -> None:
 # ---- as a device -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.xdist_group("timing")
 @pytest.mark.costly
 async def test_the_clock_is_set_measured_by_the_hash_counter_and_restored() -> None:
     emulated = EmulatedChain(Bm1366Config(chips=4, scale=2.0**-30))
     path = emulated.start()
     try:
-        async with Bm1366(f"bm1366://{path}", path, sleep=partial(measured_sleep, 0.4)) as device:
+        async with Bm1366(f"bm1366://{path}", path, sleep=partial(measured_sleep, 1.5)) as device:
             with pytest.raises(DeviceError, match="never set since it was powered"):
                 await device.apply(OperatingPoint(frequency_mhz=400.0))
             chain = await device.chain()
@@ -270,7 +272,7 @@ async def test_the_clock_is_set_measured_by_the_hash_counter_and_restored() -> N
             assert (await device.identify()).chips == 4
             applied = await device.apply(OperatingPoint(frequency_mhz=400.0))
             assert applied.confirmed == {Setting.FREQUENCY: True}
-            # counted over 0.4 s of a clock that a busy host reads late
+            # counted over 1.5 s of a clock that a busy host reads some 10 ms late
             assert applied.measured[Setting.FREQUENCY].value == pytest.approx(400, rel=0.05)
             assert (await device.read_telemetry()).frequency_mhz == 400.0
         assert pll.decode(emulated.registers[3][r.Register.PLL0]).frequency_mhz == 485.0  # type: ignore[union-attr]

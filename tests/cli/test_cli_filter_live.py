@@ -46,7 +46,7 @@ def trace(lab: Any) -> TraceReader:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.xdist_group("timing")
 def test_a_comparison_in_the_bridge_is_judged_from_the_trace_and_its_filter_works_in_a_bridge(lab) -> None:
     ready, result = run(lab, *LV06, "--plant", "winning_jobs=0.9", "--seed", 1, "--out", "kept")
@@ -82,8 +82,8 @@ def test_a_comparison_in_the_bridge_is_judged_from_the_trace_and_its_filter_work
 
 
 def served(lab: Any) -> None:
-    """A bridge with the kept filter, and an emulated miner for it."""
-    with lab.process("bridge", "--port", 0, "--filter", "kept", "--shares", 300, "--json") as bridge:
+    """A bridge with the kept filter, and an emulated miner for it: enough jobs that some of each kind are there."""
+    with lab.process("bridge", "--port", 0, "--filter", "kept", "--shares", 3000, "--json") as bridge:
         assert bridge.stdout is not None
         ready = json.loads(bridge.stdout.readline())
         pool = f"127.0.0.1:{ready['port']}"
@@ -92,7 +92,7 @@ def served(lab: Any) -> None:
             out, err = bridge.communicate(timeout=WAIT_S)
             miner.terminate()
     assert bridge.returncode == 0, err
-    assert json.loads(out.splitlines()[-1])["shares"] >= 300
+    assert json.loads(out.splitlines()[-1])["shares"] >= 3000
     reader = trace(lab)
     stored = reader.run(3)
     assert stored["config"]["filter"]["keep_s"] == 0.2
@@ -109,13 +109,14 @@ def served(lab: Any) -> None:
 def test_a_planted_leak_has_its_gain_over_real_sockets_and_a_fair_hash_has_none(lab) -> None:
     """The bounds are several standard errors away, since no seed fixes the timing of this machine."""
     # some 50 jobs set the threshold, so the part kept varies by 0.07; around 0.35 the saving hardly depends on it
-    long = (*S9, "--block-seconds", 4, "--blocks", 8, "--training-jobs", 150, "--keep-rate", 0.35)
-    planted = lucky(lab, *long, "--plant", "winning_jobs=0.8", "--seed", 1)
+    long = (*S9, "--block-seconds", 4, "--training-jobs", 150, "--keep-rate", 0.35)
+    # on a busy machine the saving is but four standard errors in 8 blocks, of which its test needs two and a half
+    planted = lucky(lab, *long, "--blocks", 12, "--plant", "winning_jobs=0.8", "--seed", 1)
     assert planted["verdict"]["code"] == "saves"
     assert planted["planted_saving"] > 0.15
     assert abs(planted["saving"]["saving"] - planted["planted_saving"]) < 0.18
     assert planted["live"]["power"] == "stated"
-    fair = lucky(lab, *long, "--seed", 2)
+    fair = lucky(lab, *long, "--blocks", 8, "--seed", 2)
     assert fair["planted_saving"] == pytest.approx(0.0, abs=1e-12)
     assert abs(fair["saving"]["saving"]) < 0.18
 

@@ -173,6 +173,7 @@ async def test_it_stops_when_asked() -> None:
     assert summary.to_json()["accepted"] == summary.accepted > 0
 
 
+@pytest.mark.xdist_group("timing")
 @pytest.mark.parametrize("strength", [0.0, 30.0])
 async def test_a_plant_delays_shares_in_wall_time_too(strength: float) -> None:
     """What the place in the scan does not explain of a response is the plant: 30 ms per factor of 2.

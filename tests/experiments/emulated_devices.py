@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import Any
 
 from firmware_bridge.devices.settings import OperatingPoint
@@ -14,9 +16,19 @@ from firmware_bridge.emulator.appliance import Appliance, ApplianceConfig
 from firmware_bridge.emulator.model import get_model
 from firmware_bridge.emulator.physics import Physics
 from firmware_bridge.emulator.wall_config import WallConfig
+from tests.telemetry.mosquitto_kit import PORTS
 
 FASTER = 120.0
 """TH/s: about 100 shares a second at difficulty 256, so that a cell takes seconds."""
+
+
+def lasting_port() -> int:
+    """A free port that nobody is given while a device is away: below those that systems hand out by themselves."""
+    while True:
+        port = SystemRandom().choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass

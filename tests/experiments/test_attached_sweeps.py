@@ -27,7 +27,7 @@ from firmware_bridge.devices.settings import OperatingPoint
 from firmware_bridge.errors import DeviceError, LimitError, UserError
 from firmware_bridge.timing.run_data import build_run_data
 from firmware_bridge.trace.reader import TraceReader
-from tests.experiments.emulated_devices import FASTER, Emulated, device
+from tests.experiments.emulated_devices import FASTER, Emulated, device, lasting_port
 from tests.experiments.live_runs import IMPATIENT, PATIENT, WAIT_S, cells_of, eventually
 from tests.lab_process import PROJECT, running
 
@@ -427,7 +427,8 @@ def test_shares_of_an_s9_come_as_fast_as_the_clock_of_their_cell_says(tmp_path: 
     for clock_mhz, values in cells.items():
         assert values["held"]["measured"]["frequency_mhz"] == pytest.approx(clock_mhz, rel=0.03)
     slow, fast = (cells[clock_mhz]["n"] / cells[clock_mhz]["seconds"] for clock_mhz in (150.0, 650.0))
-    assert fast / slow == pytest.approx(650.0 / 150.0, rel=0.6)  # four standard errors
+    # within a factor of two, which is five standard errors; a clock that was not set gives 1
+    assert 0.5 < fast / slow / (650.0 / 150.0) < 2.0
 
 
 @pytest.mark.slow
@@ -496,9 +497,9 @@ def test_after_a_kill_the_command_brings_clock_and_pool_back(tmp_path: Path, sta
 def test_a_miner_that_is_lost_in_the_middle_ends_the_run_and_resume_gives_the_rest(
     tmp_path: Path, state: Path
 ) -> None:
-    with device(firmware="2.15.0") as miner:
+    port = lasting_port()
+    with device(firmware="2.15.0", port=port) as miner:
         before = miner.point()
-        port = int(miner.url.rsplit(":", 1)[1])
         with sweeping(tmp_path, miner, patient=False) as child:
             eventually(lambda: bool(cells_of(tmp_path)) and miner.point() != before, child)
             miner.appliance.request_stop("the plug")

@@ -204,6 +204,7 @@ def killed_run(arguments: list[str], after_s: float, project: Path) -> None:
     process.wait()
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "kills", [pytest.param(1, marks=pytest.mark.costly), pytest.param(20, marks=pytest.mark.slow)]
 )
@@ -218,7 +219,7 @@ def test_a_sweep_killed_at_random_moments_gives_the_same_table(
     common = ["narma", "--size", "fast", "--seed", "9", "--resume", "--jobs", "1", "--db", pieces]
     for _ in range(kills):
         killed_run(common, rng.uniform(1.5, 6.0), project)
-    killed_run(common, 120.0, project)
+    killed_run(common, 600.0, project)
     with Results(pieces) as results:
         stored = results.runs()
         assert any(run.finished for run in stored)

@@ -72,6 +72,7 @@ async def driven(
     return TraceReader(db), bridge.run.run_id
 
 
+@pytest.mark.xdist_group("timing")
 @pytest.mark.parametrize("field", ["frequency", "voltage"])
 async def test_each_symbol_is_set_and_the_settings_from_before_come_back(field: str, tmp_path: Path) -> None:
     how = encoding(field)

@@ -264,6 +264,7 @@ def test_a_virtual_run_against_the_plain_way(mode: str) -> None:
     assert known[:, 0].mean() > 0.5
 
 
+@pytest.mark.xdist_group("timing")
 def test_3200_steps_take_milliseconds() -> None:
     rng = np.random.default_rng(1)
     sent = np.arange(3201) * 100 * MS
@@ -282,7 +283,7 @@ def test_3200_steps_take_milliseconds() -> None:
         start = time.process_time()
         observe(steps, what, lags=3)
         spent.append(time.process_time() - start)
-    assert min(spent) < 0.05
+    assert min(spent) < 0.15  # ten times what it takes on one core of 2026
 
 
 def test_an_observation_says_what_it_holds() -> None:

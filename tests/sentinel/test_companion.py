@@ -185,7 +185,7 @@ async def test_watch_follows_several_devices_and_changes_nothing(tmp_path: Path)
     async with emulated("lv06") as (first, one), emulated("s9") as (second, other):
         before = [vars(a.machine.stored).copy() for a in (first, second)]
         child = await started_beside(
-            tmp_path, "sentinel", "watch", one["url"], other["url"], "--period", 0.2, "--seconds", 2
+            tmp_path, "sentinel", "watch", one["url"], other["url"], "--period", 0.2, "--seconds", 6
         )
         async with asyncio.timeout(WAIT_S):
             out, err = await child.communicate()

@@ -106,6 +106,7 @@ async def test_nothing_is_acknowledged_before_its_commit(tmp_path: Path) -> None
         assert (await miner.answer(number))["result"] is True
 
 
+@pytest.mark.xdist_group("timing")
 async def test_times_hold_against_an_independent_reading(tmp_path: Path) -> None:
     sent: list[tuple[tuple[int, int], tuple[int, int]]] = []
 
@@ -202,6 +203,7 @@ async def test_refused_shares_are_stored_with_their_reason(tmp_path: Path) -> No
     assert shares[0]["kernel_ns"] is not None
 
 
+@pytest.mark.xdist_group("timing")
 async def test_stream_mode_sends_work_on_its_period(tmp_path: Path) -> None:
     async with running_bridge(tmp_path, job_period_s=0.05) as (_, port):
         miner = await (await RawMiner.connect(port)).ready()
@@ -215,6 +217,7 @@ async def test_stream_mode_sends_work_on_its_period(tmp_path: Path) -> None:
     assert len({job["prevhash"] for job in jobs}) == len(jobs)
 
 
+@pytest.mark.xdist_group("timing")
 async def test_handshake_mode_waits_for_a_share_or_the_time_out(tmp_path: Path) -> None:
     async with running_bridge(tmp_path, mode="swh", swh_timeout_s=1.0) as (_, port):
         miner = await (await RawMiner.connect(port)).ready()

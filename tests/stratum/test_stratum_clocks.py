@@ -25,6 +25,7 @@ def loopback_pair() -> tuple[socket.socket, socket.socket]:
     return client, server
 
 
+@pytest.mark.xdist_group("timing")
 def test_the_kernel_stamp_is_that_of_the_arrival_not_of_the_read() -> None:
     client, server = loopback_pair()
     with client, server:
@@ -106,6 +107,7 @@ async def test_what_the_kernel_does_not_take_is_sent_later_and_in_order() -> Non
     assert ends == ["closed by the bridge"]
 
 
+@pytest.mark.xdist_group("timing")
 async def test_calibration_measures_this_host_quickly() -> None:
     for _ in range(5):  # a busy host may be slow now and then, not always
         start = time.monotonic()
@@ -189,6 +191,7 @@ def test_a_stalled_loop_is_an_event_and_no_reason_to_stop(watched: Any) -> None:
     assert events == [("loop-stall", "warning", {"late_ns": 700_000_000})]
 
 
+@pytest.mark.xdist_group("timing")
 def test_the_clocks_of_this_host_are_calm() -> None:
     events: list[Any] = []
     watch = Watch(SystemClock(), lambda *event: events.append(event), period_s=0.01)

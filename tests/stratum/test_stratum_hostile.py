@@ -120,6 +120,7 @@ async def test_deadlines_are_looked_at_without_being_asked(tmp_path: Path) -> No
         assert time.monotonic() - start > 0.2
 
 
+@pytest.mark.xdist_group("timing")
 @pytest.mark.parametrize("authorized", [False, True])
 async def test_a_client_that_never_reads_is_dropped_with_bounded_memory(
     tmp_path: Path, authorized: bool
@@ -176,6 +177,7 @@ async def test_more_clients_than_allowed_are_refused_with_a_reason(tmp_path: Pat
         await (await RawMiner.connect(port)).ready("m0")
 
 
+@pytest.mark.xdist_group("timing")
 @pytest.mark.parametrize("count", [1500, 10_000])
 async def test_a_crowd_at_the_door_does_not_hurt_who_is_in(
     tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch

@@ -109,6 +109,7 @@ def test_a_model_of_jobs_keeps_the_better_ones(tmp_path: Path) -> None:
     assert abs(counts.keep_rate - 0.3) < 0.15
 
 
+@pytest.mark.xdist_group("timing")
 def test_one_score_is_the_score_of_the_table() -> None:
     model, table = trained()
     whole = np.full((5, len(NAMES)), np.nan)

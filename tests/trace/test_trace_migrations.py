@@ -154,6 +154,7 @@ def test_a_newer_trace_is_refused_with_its_version(tmp_path: Path, opener: type)
         opener(str(path))
 
 
+@pytest.mark.xdist_group("timing")
 def test_opening_a_new_trace_is_fast(tmp_path: Path) -> None:
     TraceWriter(str(tmp_path / "warm.db")).close()  # imports and SQLAlchemy's own caches
     best = 1.0

@@ -91,6 +91,7 @@ async def check(plan: EtaPlan) -> EtaResult:
     return result
 
 
+@pytest.mark.xdist_group("timing")
 @pytest.mark.costly
 async def test_eta_is_that_of_the_formula_at_every_distance_for_both_kinds_of_firmware(
     tmp_path: Path,
