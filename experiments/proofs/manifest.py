@@ -164,9 +164,11 @@ def compare(project: Project, now: Manifest) -> Iterator[Violation]:
         found.append(Violation(MANIFEST, line, "manifest", message))
     fields = ("module", "type", "source", *(("hash",) if same_build else ()))
     stated = ("module", "statement", "explicit", "doc")
-    found += _compare("theorem", theorems, now.theorems, stated, now.places, text)
-    found += _compare("definition", definitions, now.definitions, fields, now.places, text)
-    found += _compare("example", examples, now.examples, ("statement",), now.places, text)
+    # a theorem that became private or a definition stands where its name does, not only in the manifest
+    places = {d.name: Place(m.file, d.line) for m in project.modules for d in m.declarations} | now.places
+    found += _compare("theorem", theorems, now.theorems, stated, places, text)
+    found += _compare("definition", definitions, now.definitions, fields, places, text)
+    found += _compare("example", examples, now.examples, ("statement",), places, text)
     if not found and same_build and not project.partial:
         found += _as_written(text, now.to_text())
     yield from found
@@ -194,10 +196,9 @@ def _compare(
 ) -> Iterator[Violation]:
     for label, row in agreed.items():
         if label not in now:
-            line = _line_of(text, row)
-            yield Violation(
-                MANIFEST, line, "manifest", f"the {what} {label} is gone from {row.get('module')}"
-            )
+            place = places.get(label) or Place(MANIFEST, _line_of(text, row))
+            message = f"the {what} {label} is gone from {row.get('module')}"
+            yield Violation(place.file, place.line, "manifest", message)
             continue
         place = places[label]
         for name in fields:
@@ -219,18 +220,23 @@ def _line_of(text: str, row: dict[str, Any]) -> int:
 
 
 def _digest(constants: list[Constant], by_key: dict[str, Constant]) -> str:
-    """Hash of definitions and of the auxiliary constants that Lean made for them; empty if there is none."""
+    """Hash of definitions and of what Lean, a ``where`` or a ``let rec`` made for them; empty if there is none."""
     if not constants:
         return ""
     seen: dict[str, str] = {}
     waiting = list(constants)
+    within = tuple(f"{constant.name}." for constant in constants)
     while waiting:
         one = waiting.pop()
         if one.key in seen:
             continue
         seen[one.key] = one.hash
         own = [by_key[key] for key in (*one.uses, *one.value_uses) if key in by_key]
-        waiting += [part for part in own if part.internal or part.kind == "constructor"]
+        waiting += [
+            part
+            for part in own
+            if part.internal or part.kind == "constructor" or part.name.startswith(within)
+        ]
     return store.key([f"{key} {value}" for key, value in sorted(seen.items())])[:16]
 
 

@@ -196,6 +196,15 @@ def test_a_private_theorem_is_none_of_the_public_ones(agreed: Path) -> None:
     assert ("Silicon/Power.lean", 9, "missing") in [(v.file, v.line, v.kind) for v in violations]
 
 
+def test_what_stands_within_a_definition_is_compared_as_well(agreed: Path) -> None:
+    inner = TWICE._replace(name="Silicon.twice.go", key="Silicon.twice.go", hash="4-4")
+    outer = TWICE._replace(value_uses=("Silicon.twice.go",))
+    now, _, _ = outcome(agreed, report(outer, inner, EVEN, LESS))
+    (agreed / "statements.json").write_text(now.to_text(), encoding="utf-8")
+    _, violations, _ = outcome(agreed, report(outer, inner._replace(hash="4-5"), EVEN, LESS))
+    assert [(v.file, v.line, v.kind) for v in violations] == [("Silicon/Power.lean", 6, "manifest")]
+
+
 INSTANCE = TWICE._replace(
     name="Silicon.instLETwo",
     key="Silicon.instLETwo",
@@ -240,6 +249,12 @@ def test_a_deleted_theorem_is_named_in_its_line_of_the_manifest(agreed: Path) ->
     (found,) = violations
     assert found.file == "statements.json"
     assert '"Silicon.twice_even"' in (agreed / "statements.json").read_text().splitlines()[found.line - 1]
+
+
+def test_a_theorem_made_private_is_named_where_it_stands(agreed: Path) -> None:
+    change(agreed, *TEXTS["theorem made private"][:2])
+    _, violations, _ = outcome(agreed, report(TWICE, EVEN._replace(private=True), LESS))
+    assert [(v.file, v.line, v.kind) for v in violations] == [("Silicon/Power.lean", 9, "manifest")]
 
 
 def test_an_added_theorem_has_to_be_agreed_on(agreed: Path) -> None:
