@@ -97,6 +97,9 @@ def _scan(text: str, at: int, end: int, lines: _Lines, found: list[Token]) -> No
         elif match := _RAW.match(text, at, end):
             stop = text.find('"' + match[1], match.end(), end)
             stop = end if stop < 0 else stop + 1 + len(match[1])
+            # after a dot or a backquote the r is a name to Lean, and an ordinary string begins
+            if at > begin and not re.match(r"[\s(\[{⟨,]", text[at - 1]):
+                add("trap", at - 1, match.end())
             add("string", at, stop)
             at = stop
         elif match := _IDENT.match(text, at, end):

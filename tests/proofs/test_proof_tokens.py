@@ -50,7 +50,9 @@ def test_what_can_be_read_in_two_ways_is_a_trap() -> None:
     assert [t.kind for t in tokens("x <-- sorry")][-1] == "trap"
     assert [t.kind for t in tokens("x |/- a -/")][-1] == "trap"
     for text in (
-        r"a \/- sorry -/", r"a \/-- sorry", "∅-- sorry", "1e5sorry", "1_0sorry", "0xffsorry", "h 1.e5sorry",
+        r"a \/- sorry -/", r"a \/-- sorry", "∅-- sorry", "1e5sorry",
+        '`r"\\" a " sorry "', '(x).r"\\" a " sorry "',
+        "1_0sorry", "0xffsorry", "h 1.e5sorry",
         's!"{ "x" ++ sorry ++ "y" }"',
     ):  # fmt: skip
         assert "trap" in [t.kind for t in tokens(text)], text
