@@ -131,13 +131,14 @@ def chosen (forbid : NameSet) : List (Name × Nat) → List (Name × Nat)
   | [] => []
   | (k, line) :: l => if forbid.contains k then (k, line) :: chosen forbid l else chosen forbid l
 
-/-- What of a text is refused, by the grammar of the core library alone. -/
+/-- What of a text is refused, by the grammar of the core library alone, and what its parser says: half a command has a
+kind that its author did not write. -/
 partial def refusals (ictx : Parser.InputContext) (env : Environment) (allow forbid : NameSet)
-    (pst : Parser.ModuleParserState) (acc : List (Name × Nat)) : List (Name × Nat) :=
-  let (stx, pst, _) := Parser.parseCommand ictx { env, options := {} } pst {}
+    (pst : Parser.ModuleParserState) (msgs : MessageLog) (acc : List (Name × Nat)) : List (Name × Nat) × MessageLog :=
+  let (stx, pst, msgs) := Parser.parseCommand ictx { env, options := {} } pst msgs
   let (_, found) := kinds ictx.fileMap stx ({}, [])
   let acc := append (append (unwanted ictx.fileMap allow (commandsOf stx [])) (chosen forbid found)) acc
-  if Parser.isTerminalCommand stx then acc else refusals ictx env allow forbid pst acc
+  if Parser.isTerminalCommand stx then (acc, msgs) else refusals ictx env allow forbid pst msgs acc
 
 def sayRefusals (say : Say) (module : String) : List (Name × Nat) → IO Unit
   | [] => pure ()
@@ -155,11 +156,12 @@ def elaborate (say : Say) (allow forbid : NameSet) (job : Job) : IO Bool := do
     { inputString := text, fileName := job.path, fileMap := map, endPos := text.rawEndPos, endPos_valid := by simp }
   let env ← importModules ({ module := `Init } :: toImports job.imports).toArray {} (loadExts := true) (level := .private)
   let (_, pst, msgs) ← Parser.parseHeader ictx
-  let refused := refusals ictx env allow forbid pst []
+  let (refused, said) := refusals ictx env allow forbid pst {} []
   match refused with
   | [] => pure ()
   | _ =>
     sayRefusals say (nameStr job.name) refused
+    sayMessages say (nameStr job.name) said.toList
     return false
   let env := env.setMainModule job.name
   let st ← Elab.IO.processCommands ictx pst (Elab.Command.mkState env msgs {})
