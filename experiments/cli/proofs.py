@@ -162,20 +162,19 @@ def _checked(folder: Path, options: Options, json: bool) -> CheckResult:
     import time
 
     from experiments.cli import output
-    from experiments.proofs.check import check
+    from experiments.proofs import sources
+    from experiments.proofs.check import check, no_answer
     from experiments.proofs.errors import LeanError, ToolchainError
-    from experiments.proofs.findings import CheckResult, Violation
+    from experiments.proofs.findings import CheckResult
 
     begin = time.monotonic()
     try:
         with output.bar("Lean", shown=not json) as move:
             return check(folder, options, lambda what, done, total: move(done, total))
     except (ToolchainError, LeanError) as error:
-        typer.echo(f"asiclab: {error}", err=True)
-        if not json:
-            raise typer.Exit(EXIT_CHECK_FAILED) from None
-        kind = "toolchain" if isinstance(error, ToolchainError) else "lean"
-        wrong = Violation("lean-toolchain", 1, kind, str(error))
+        if json:
+            typer.echo(f"asiclab: {error}", err=True)
+        wrong = no_answer(sources.read(folder), error)
         return CheckResult("none", time.monotonic() - begin, violations=(wrong,))
 
 

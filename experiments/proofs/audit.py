@@ -116,13 +116,10 @@ def audit(project: Project, report: LeanReport) -> tuple[list[Theorem], int, lis
     found = [
         *_messages(project, report),
         *_syntax(project, report),
-        *(Violation(*places.of(v["name"]), v["kind"], f"{v['name']} {v['text']}") for v in report.violations),
+        *_unchecked(report, places),
         *_axioms(report, places),
         *_names(project, report, places),
-        *(
-            Violation("", 1, "output", f"something else than Lean's driver printed: {line[:200]}")
-            for line in report.noise
-        ),
+        *_output(project, report),
     ]
     theorems, missing = _theorems(project, report)
     sorries = sum(message["kind"] == "hasSorry" for message in report.messages)
@@ -152,14 +149,17 @@ class Places:
             if place is not None:
                 return place.file, place.line
         if module in self._modules:
-            return self._modules[module].file, self._anonymous(module, parts[-1])
+            # a part that Lean made for the instance, such as _proof_1, says nothing of the instance
+            own = next((part for part in parts if part.startswith("inst")), parts[-1])
+            return self._modules[module].file, self._anonymous(module, own)
         return self._root, 1
 
     def _anonymous(self, module: str, name: str) -> int:
         """Line of an instance without a name, the only public thing whose name Lean makes up."""
         instances = [d for d in self._modules[module].declarations if d.keyword == "instance" and not d.name]
-        letters = [d for d in instances if all(word in d.source for word in _words_of(name))]
-        return (letters or instances)[0].line if instances else 1
+        words = _words_of(name)
+        fits = [sum(word in declaration.source for word in words) for declaration in instances]
+        return instances[fits.index(max(fits))].line if instances else 1
 
 
 def _words_of(name: str) -> list[str]:
@@ -181,11 +181,30 @@ def _messages(project: Project, report: LeanReport) -> Iterator[Violation]:
 
 def _syntax(project: Project, report: LeanReport) -> Iterator[Violation]:
     """What Lean's own parser saw, whatever a reading of the text made of it."""
+    for refused in report.refused:
+        module = next(m for m in project.modules if m.name == refused["module"])
+        text = f"{refused['kind']} is not allowed here: the module is not elaborated"
+        yield Violation(module.file, max(refused["line"], 1), "syntax", text)
     for module in project.modules:
         for kind, line in report.kinds.get(module.name, {}).items():
             command = kind.startswith(_DECLARING) and kind not in ALLOWED_COMMANDS
             if command or kind in FORBIDDEN_SYNTAX or kind.startswith(project.root + "."):
                 yield Violation(module.file, max(line, 1), "syntax", f"{kind} is not allowed here")
+
+
+def _unchecked(report: LeanReport, places: Places) -> Iterator[Violation]:
+    """What the driver saw itself: the kernel's refusals, and what it was not asked about."""
+    modules = {constant.key: constant.module for constant in report.constants}
+    for said in report.violations:
+        place = places.of(said["name"], modules.get(said["name"]))
+        yield Violation(*place, said["kind"], f"{said['name']} {said['text']}")
+
+
+def _output(project: Project, report: LeanReport) -> Iterator[Violation]:
+    files = {module.name: module.file for module in project.modules}
+    for module, line in report.noise:
+        text = f"something else than Lean's driver printed: {line[:200]}"
+        yield Violation(files.get(module, f"{project.root}.lean"), 1, "output", text)
 
 
 def _axioms(report: LeanReport, places: Places) -> Iterator[Violation]:
@@ -203,9 +222,12 @@ def _axioms(report: LeanReport, places: Places) -> Iterator[Violation]:
 def _names(project: Project, report: LeanReport, places: Places) -> Iterator[Violation]:
     declared = {d.name for module in project.modules for d in module.declarations if d.name}
     for constant in report.constants:
-        if constant.internal and not constant.private:
-            continue
         place = places.of(constant.key, constant.module)
+        if constant.name in declared and constant.internal:
+            text = f"{constant.name} is a name as Lean makes them for itself: it would not be printed"
+            yield Violation(*place, "name", text)
+        elif constant.internal and not constant.private:
+            continue
         # a name with macro scopes, or one that Lean makes for a private declaration, is nobody's to write
         if constant.name != project.root and not constant.name.startswith(project.root + "."):
             text = f"{constant.name} lies outside the namespace {project.root}"
@@ -225,15 +247,27 @@ def _names(project: Project, report: LeanReport, places: Places) -> Iterator[Vio
             yield Violation(*place, "instance", text)
         if constant.vacuous:
             yield Violation(
-                *place, "vacuous", f"{constant.name} assumes False or claims True: it says nothing"
+                *place, "vacuous", f"{constant.name} assumes what cannot be, or claims True: it says nothing"
             )
 
 
+def _not_there(project: Project, report: LeanReport) -> set[str]:
+    """Modules that were refused, and those that import one of them."""
+    gone = {refused["module"] for refused in report.refused}
+    for module in project.modules:
+        if any(name in gone for name, _ in module.imports):
+            gone.add(module.name)
+    return gone
+
+
 def _theorems(project: Project, report: LeanReport) -> tuple[list[Theorem], list[Violation]]:
-    by_name: dict[tuple[str, str], Constant] = {(c.module, c.name): c for c in report.constants}
+    by_name: dict[tuple[str, str], Constant] = {
+        (c.module, c.name): c for c in report.constants if not c.private
+    }
     theorems: list[Theorem] = []
     missing: list[Violation] = []
     broken = {m["module"] for m in report.messages if m["severity"] == "error"}
+    broken |= _not_there(project, report)
     for module in project.modules:
         for declaration in module.declarations:
             if declaration.keyword not in _THEOREMS or declaration.private:

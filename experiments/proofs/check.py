@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.proofs import audit, manifest, runner, scan, sources, store, toolchain
+from experiments.proofs.errors import LeanError, ToolchainError
 from experiments.proofs.findings import CheckResult, ModuleTime, Theorem, Violation
 from experiments.proofs.sources import Project
 from experiments.proofs.toolchain import Toolchain
@@ -73,29 +74,52 @@ def check(folder: Path, options: Options | None = None, progress: Progress = _qu
     options = options or Options()
     begin = time.monotonic()
     project = sources.read(folder)
-    texts = [violation for module in project.modules for violation in scan.scan(module)]
+    texts = scan.scan_project(project)
     violations = [*project.violations, *texts]
     if options.write_manifest or not options.compare:
         violations = [violation for violation in violations if violation.kind != "manifest"]
     if any(violation.stops for violation in violations):
-        return CheckResult(
-            toolchain="not started: the text of the modules is refused",
-            seconds=time.monotonic() - begin,
-            modules=tuple(ModuleTime(m.name, m.file, 0.0, False) for m in project.modules),
-            sorries=sum(violation.kind in ("sorry", "admit") for violation in texts),
-            violations=tuple(violations),
-        )
-    found = toolchain.find(project.pin, progress)
+        return _without_lean("not started: the text of the modules is refused", project, violations, begin)
+    try:
+        found = toolchain.find(project.pin, progress)
+    except ToolchainError as error:
+        if not violations:
+            raise
+        return _without_lean("none", project, [*violations, no_answer(project, error)], begin)
     key = result_key(found, project, options)
     kept = found.folder / "results" / f"{key}.json"
     known = None if options.fresh or options.write_manifest else store.read_json(kept)
     if known is not None:
         return dataclasses.replace(_restored(known), seconds=time.monotonic() - begin, cached=True)
-    result = _elaborated(found, project, violations, options, progress)
+    try:
+        result = _elaborated(found, project, violations, options, progress)
+    except LeanError as error:
+        if not violations:
+            raise
+        # what the text shows counts, and may be why Lean ended
+        return _without_lean(found.name, project, [*violations, no_answer(project, error)], begin)
     result = dataclasses.replace(result, seconds=time.monotonic() - begin)
     if not options.write_manifest:
         store.write_json(kept, result.to_json())
     return result
+
+
+def no_answer(project: Project, error: ToolchainError | LeanError) -> Violation:
+    """Why there is no answer of Lean's, at the place that it has to do with."""
+    if isinstance(error, ToolchainError):
+        return Violation("lean-toolchain", 1, "toolchain", str(error))
+    files = {module.name: module.file for module in project.modules}
+    return Violation(files.get(error.module, f"{project.root}.lean"), 1, "lean", str(error))
+
+
+def _without_lean(said: str, project: Project, violations: list[Violation], begin: float) -> CheckResult:
+    return CheckResult(
+        toolchain=said,
+        seconds=time.monotonic() - begin,
+        modules=tuple(ModuleTime(m.name, m.file, 0.0, False) for m in project.modules),
+        sorries=sum(violation.kind in ("sorry", "admit") for violation in violations),
+        violations=tuple(violations),
+    )
 
 
 def check_extended(
@@ -111,7 +135,7 @@ def check_extended(
         LeanError: if Lean did not come to its end.
     """
     begin = time.monotonic()
-    violations = [*project.violations, *(v for module in project.modules for v in scan.scan(module))]
+    violations = [*project.violations, *scan.scan_project(project)]
     if any(violation.stops for violation in violations):
         return CheckResult(
             "not started: the text of the modules is refused", 0.0, violations=tuple(violations)

@@ -74,7 +74,7 @@ def declarations(text: str, found: list[Token]) -> list[Declaration]:
             result.append(
                 Declaration(
                     token.text,
-                    _name(token, following, scopes),
+                    _name(token, _after_priority(code, number), scopes),
                     token.line,
                     _source(text, [t for t in code[number:] if t.start < end]),
                     _has_modifier(code, number, "private"),
@@ -131,6 +131,14 @@ def _has_modifier(code: list[Token], number: int, modifier: str) -> bool:
             return True
         at -= 1
     return False
+
+
+def _after_priority(code: list[Token], number: int) -> Token | None:
+    """What stands where the name of a declaration stands: after the ``(priority := high)`` of an instance."""
+    at = number + 1
+    if [token.text for token in code[at : at + 2]] == ["(", "priority"]:
+        at = next((n + 1 for n in range(at, len(code)) if code[n].text == ")"), len(code))
+    return code[at] if at < len(code) else None
 
 
 def _name(token: Token, following: Token | None, scopes: list[tuple[str, list[str]]]) -> str:

@@ -5,7 +5,10 @@ open Lean
 Elaborates the modules named by its arguments, puts every constant of them through the kernel once more, and says as JSON
 what is declared. Every line begins with a word that only the caller knows, and the last one is `done`.
 
-    lean --run driver.lean WORD (--module NAME FILE OLEAN new|reuse IMPORT...)...
+    lean --run driver.lean WORD --allow KIND... --forbid KIND... (--module NAME FILE OLEAN new|reuse IMPORT...)...
+
+Lean runs code while it elaborates, so each module is parsed alone first: one with a command that is not allowed, or with
+forbidden syntax anywhere, is refused and not elaborated, whatever a reading of its text made of it.
 
 The WebAssembly build interprets this file without the compiled bodies of generic library functions, so lists are walked
 by functions of its own.
@@ -57,11 +60,21 @@ partial def takeImports : List String → List Name → List Name × List String
   | "--module" :: l, acc => (backwards acc [], "--module" :: l)
   | s :: l, acc => takeImports l (s.toName :: acc)
 
+def namesUpTo : List String → NameSet → NameSet
+  | [], set => set
+  | s :: l, set => if s == "--allow" || s == "--forbid" || s == "--module" then set else namesUpTo l (set.insert s.toName)
+
+/-- The names after a word. -/
+def listed (word : String) : List String → NameSet
+  | [] => {}
+  | s :: l => if s == word then namesUpTo l {} else listed word l
+
 partial def jobs : List String → List Job
   | "--module" :: name :: path :: olean :: mode :: rest =>
     let (imports, rest) := takeImports rest []
     { name := name.toName, path, olean, reuse := mode == "reuse", imports } :: jobs rest
-  | _ => []
+  | _ :: rest => jobs rest
+  | [] => []
 
 abbrev Say := String → IO Unit
 
@@ -93,14 +106,63 @@ partial def kindsFrom (map : FileMap) (args : Array Syntax) (i : Nat) (seen : Na
   if i < args.size then kindsFrom map args (i + 1) (kinds map args[i]! seen) else seen
 end
 
-def elaborate (say : Say) (job : Job) : IO Unit := do
+/-- Commands by the kinds of their syntax, those within `in` and `mutual` too, each with its position. -/
+partial def commandsOf (stx : Syntax) (acc : List (Name × Option String.Pos.Raw)) : List (Name × Option String.Pos.Raw) :=
+  match stx with
+  | .node _ k args =>
+    if k == `Lean.Parser.Command.in then commandsOf args[2]! (commandsOf args[0]! ((k, stx.getPos?) :: acc))
+    else if k == `Lean.Parser.Command.mutual then commandsOf args[1]! ((k, stx.getPos?) :: acc)
+    else if k == nullKind then commandsFrom args 0 acc
+    else (k, stx.getPos?) :: acc
+  | _ => acc
+where
+  commandsFrom (args : Array Syntax) (i : Nat) (acc : List (Name × Option String.Pos.Raw)) : List (Name × Option String.Pos.Raw) :=
+    if i < args.size then commandsFrom args (i + 1) (commandsOf args[i]! acc) else acc
+
+def lineAt (map : FileMap) : Option String.Pos.Raw → Nat
+  | some p => (map.toPosition p).line
+  | none => 0
+
+def unwanted (map : FileMap) (allow : NameSet) : List (Name × Option String.Pos.Raw) → List (Name × Nat)
+  | [] => []
+  | (k, pos) :: l => if allow.contains k then unwanted map allow l else (k, lineAt map pos) :: unwanted map allow l
+
+def chosen (forbid : NameSet) : List (Name × Nat) → List (Name × Nat)
+  | [] => []
+  | (k, line) :: l => if forbid.contains k then (k, line) :: chosen forbid l else chosen forbid l
+
+/-- What of a text is refused, by the grammar of the core library alone, and what its parser says: half a command has a
+kind that its author did not write. -/
+partial def refusals (ictx : Parser.InputContext) (env : Environment) (allow forbid : NameSet)
+    (pst : Parser.ModuleParserState) (msgs : MessageLog) (acc : List (Name × Nat)) : List (Name × Nat) × MessageLog :=
+  let (stx, pst, msgs) := Parser.parseCommand ictx { env, options := {} } pst msgs
+  let (_, found) := kinds ictx.fileMap stx ({}, [])
+  let acc := append (append (unwanted ictx.fileMap allow (commandsOf stx [])) (chosen forbid found)) acc
+  if Parser.isTerminalCommand stx then (acc, msgs) else refusals ictx env allow forbid pst msgs acc
+
+def sayRefusals (say : Say) (module : String) : List (Name × Nat) → IO Unit
+  | [] => pure ()
+  | (k, line) :: l => do
+    say <| "{\"type\":\"refused\",\"module\":" ++ quote module ++ ",\"line\":" ++ line.repr ++ ",\"kind\":" ++ quote (nameStr k) ++ "}"
+    sayRefusals say module l
+
+/-- Elaborates a module, unless it is refused. -/
+def elaborate (say : Say) (allow forbid : NameSet) (job : Job) : IO Bool := do
   let start ← IO.monoMsNow
+  say <| "{\"type\":\"begin\",\"module\":" ++ quote (nameStr job.name) ++ "}"
   let text ← IO.FS.readFile job.path
   let map := FileMap.ofString text
   let ictx : Parser.InputContext :=
     { inputString := text, fileName := job.path, fileMap := map, endPos := text.rawEndPos, endPos_valid := by simp }
   let env ← importModules ({ module := `Init } :: toImports job.imports).toArray {} (loadExts := true) (level := .private)
   let (_, pst, msgs) ← Parser.parseHeader ictx
+  let (refused, said) := refusals ictx env allow forbid pst {} []
+  match refused with
+  | [] => pure ()
+  | _ =>
+    sayRefusals say (nameStr job.name) refused
+    sayMessages say (nameStr job.name) said.toList
+    return false
   let env := env.setMainModule job.name
   let st ← Elab.IO.processCommands ictx pst (Elab.Command.mkState env msgs {})
   sayMessages say (nameStr job.name) st.commandState.messages.toList
@@ -109,12 +171,21 @@ def elaborate (say : Say) (job : Job) : IO Unit := do
     ++ listJson (fun (k, line) => "[" ++ quote (nameStr k) ++ "," ++ Nat.repr line ++ "]") found ++ "]}"
   writeModule st.commandState.env job.olean
   say <| "{\"type\":\"module\",\"module\":" ++ quote (nameStr job.name) ++ ",\"ms\":" ++ ((← IO.monoMsNow) - start).repr ++ "}"
+  return true
 
-def elaborateAll (say : Say) : List Job → IO Unit
-  | [] => pure ()
+def anyOf (set : NameSet) : List Name → Bool
+  | [] => false
+  | n :: l => set.contains n || anyOf set l
+
+/-- The modules that there are in the end: a refused one is not, nor one that imports it. -/
+def elaborateAll (say : Say) (allow forbid : NameSet) (refused : NameSet) : List Job → IO (List Job)
+  | [] => pure []
   | job :: l => do
-    unless job.reuse do elaborate say job
-    elaborateAll say l
+    let there ← if anyOf refused job.imports then pure false
+      else if job.reuse then pure true
+      else elaborate say allow forbid job
+    let rest ← elaborateAll say allow forbid (if there then refused else refused.insert job.name) l
+    return if there then job :: rest else rest
 
 partial def constantsFrom (cs : Array Name) (i : Nat) (acc : List Name) : List Name :=
   if i < cs.size then constantsFrom cs (i + 1) (cs[i]! :: acc) else backwards acc []
@@ -273,23 +344,73 @@ partial def conclusion : Expr → Expr
   | .letE _ _ _ b _ => conclusion b
   | e => e
 
-partial def hasFalseHypothesis : Expr → Bool
-  | .forallE _ d b _ => d.isConstOf `False || hasFalseHypothesis b
-  | .mdata _ e => hasFalseHypothesis e
-  | _ => false
+def withHead (head : Expr) : Expr → Expr
+  | .app f a => .app (withHead head f) a
+  | _ => head
+
+/-- With the definition of the project's that it begins with unfolded, if it does. -/
+def unfolded (env : Environment) (project : NameSet) (e : Expr) : Option Expr :=
+  match e.getAppFn with
+  | .const c levels =>
+    if project.contains c then
+      match env.find? c with
+      | some (.defnInfo v) => some (withHead (v.value.instantiateLevelParams v.levelParams levels) e).headBeta
+      | _ => none
+    else none
+  | _ => none
+
+/-- What an instance is an instance of, with the project's own definitions unfolded: `abbrev Order := LE Nat` is `LE Nat`. -/
+partial def instanceOf (env : Environment) (project : NameSet) (type : Expr) : Expr :=
+  let result := conclusion type
+  match unfolded env project result with
+  | some e => instanceOf env project e
+  | none => result
+
+/-- Can nothing be a proof or a member of it, by its own words or those of the project's definitions? -/
+partial def isAbsurd (env : Environment) (project : NameSet) (e : Expr) : Bool :=
+  match e with
+  | .mdata _ e => isAbsurd env project e
+  | .app (.app (.const `And _) a) b => isAbsurd env project a || isAbsurd env project b
+  | e =>
+    e.isConstOf `False || e.isConstOf `Empty || e.isConstOf `PEmpty || match unfolded env project e with
+      | some e => isAbsurd env project e
+      | none => false
+
+/-- Does a statement assume what cannot be, or conclude what is so anyway? -/
+partial def isVacuous (env : Environment) (project : NameSet) (e : Expr) : Bool :=
+  match e with
+  | .forallE _ d b _ => isAbsurd env project d || isVacuous env project b
+  | .letE _ _ _ b _ => isVacuous env project b
+  | .mdata _ e => isVacuous env project e
+  | e => e.isConstOf `True || match unfolded env project e with
+    | some e => isVacuous env project e
+    | none => false
+
+/-- The project's types in an instance. A definition does not count, as it may be a core type under another name; but
+whether a proposition is decidable has one answer only, so there it may be anything of the project's. -/
+def ownTypes (env : Environment) (head : String) (project : NameSet) : List Name → List Name
+  | [] => []
+  | n :: l =>
+    let own := project.contains n && (head == "Decidable" || match env.find? n with
+      | some (.inductInfo _) => true
+      | _ => false)
+    if own then n :: ownTypes env head project l else ownTypes env head project l
 
 def explicitly : Options :=
-  ((((((({} : Options).set `pp.explicit true).set `pp.notation false).set `pp.fullNames true).set `pp.deepTerms true).set
+  (((((((({} : Options).set `pp.privateNames true).set `pp.explicit true).set `pp.notation false).set `pp.fullNames true).set `pp.deepTerms true).set
     `pp.fieldNotation false).set `pp.structureInstances false).set `pp.maxSteps (1000000 : Nat)
 
 def readable : Options := (({} : Options).set `pp.deepTerms true).set `pp.maxSteps (1000000 : Nat)
 
-def printed (env : Environment) (options : Options) (n : Name) : IO String := do
+/-- A signature; none where Lean cannot print it. -/
+def printed (env : Environment) (options : Options) (n : Name) : IO (Option String) := do
   let cst ← IO.mkRef ({ env := env } : Core.State)
   let mst ← IO.mkRef ({} : Meta.State)
   let ctx : Core.Context := { fileName := "", fileMap := FileMap.ofString "", options := options, maxHeartbeats := 0 }
-  let signature ← EIO.toIO (fun _ => IO.userError "cannot be printed") ((PrettyPrinter.ppSignature n) {} mst ctx cst)
-  return signature.fmt.pretty 100
+  let signature ← EIO.toBaseIO ((PrettyPrinter.ppSignature n) {} mst ctx cst)
+  return match signature with
+    | .ok s => some (s.fmt.pretty 100)
+    | .error _ => none
 
 /-- Every proper suffix of a name: what it would be called inside its namespaces. -/
 def suffixes : Name → List Name
@@ -315,9 +436,9 @@ def describe (say : Say) (env env0 : Environment) (project : NameSet) (module n 
   match env.find? n with
   | none => pure ()
   | some ci =>
-    let internal := n.isInternalDetail
     let hidden := isPrivateName n
     let name := (privateToUserName? n).getD n
+    let internal := name.isInternalDetail
     let value := match ci with
       | .defnInfo v => some v.value
       | .opaqueInfo v => some v.value
@@ -336,10 +457,11 @@ def describe (say : Say) (env env0 : Environment) (project : NameSet) (module n 
       | .thmInfo _ => true
       | _ => false
     let shown := isTheorem && !internal
-    let statement ← if internal then pure "" else printed env readable n
-    let explicit ← if internal then pure "" else printed env explicitly n
+    let statement ← if internal then pure (some "") else printed env readable n
+    let explicit ← if internal then pure (some "") else printed env explicitly n
+    if statement.isNone || explicit.isNone then violation say "statement" n "has a statement that Lean cannot print"
     let doc ← if internal then pure none else findDocString? env n
-    let result := conclusion ci.type
+    let result := instanceOf env project ci.type
     let head := match result.getAppFn with
       | .const c _ => if isClass env0 c then nameStr c else ""
       | _ => ""
@@ -349,16 +471,16 @@ def describe (say : Say) (env env0 : Environment) (project : NameSet) (module n 
     say <| "{\"type\":\"constant\",\"module\":" ++ quote (nameStr module) ++ ",\"name\":" ++ quote (nameStr name)
       ++ ",\"kind\":" ++ quote (kindOf ci) ++ ",\"private\":" ++ (if hidden then "true" else "false")
       ++ ",\"internal\":" ++ (if internal then "true" else "false")
-      ++ ",\"statement\":" ++ quote statement ++ ",\"explicit\":" ++ quote explicit
+      ++ ",\"statement\":" ++ quote (statement.getD "") ++ ",\"explicit\":" ++ quote (explicit.getD "")
       ++ ",\"doc\":" ++ (match doc with | some d => quote d | none => "null")
       ++ ",\"axioms\":" ++ namesJson axioms
       ++ ",\"uses\":" ++ namesJson (keepIn project (usedIn ci.type))
       ++ ",\"value_uses\":" ++ namesJson (keepIn project valueUses)
       ++ ",\"key\":" ++ quote (nameStr n)
       ++ ",\"hash\":" ++ quote (ci.type.hash.toNat.repr ++ "-" ++ valueHash.repr)
-      ++ ",\"class\":" ++ quote head ++ ",\"class_uses\":" ++ namesJson (keepIn project (usedIn result))
+      ++ ",\"class\":" ++ quote head ++ ",\"class_uses\":" ++ namesJson (ownTypes env head project (usedIn result))
       ++ ",\"shadows\":" ++ quote shadow
-      ++ ",\"vacuous\":" ++ (if shown && (hasFalseHypothesis ci.type || (conclusion ci.type).isConstOf `True) then "true" else "false") ++ "}"
+      ++ ",\"vacuous\":" ++ (if shown && isVacuous env project ci.type then "true" else "false") ++ "}"
 
 def describeAll (say : Say) (env env0 : Environment) (project : NameSet) (module : Name) : List Name → IO Unit
   | [] => pure ()
@@ -385,9 +507,10 @@ def took (say : Say) (step : String) (start : Nat) : IO Nat := do
   say <| "{\"type\":\"step\",\"step\":" ++ quote step ++ ",\"ms\":" ++ (now - start).repr ++ "}"
   return now
 
-def check (say : Say) (list : List Job) : IO Unit := do
+def check (say : Say) (allow forbid : NameSet) (list : List Job) : IO Unit := do
   let start ← IO.monoMsNow
-  elaborateAll say list
+  let list ← elaborateAll say allow forbid {} list
+  say "{\"type\":\"begin\",\"module\":\"\"}"
   let start ← took say "elaborate" start
   let env ← importModules ({ module := `Init } :: toImports (jobNames list)).toArray {} (loadExts := true) (level := .private)
   let env0 ← importModules #[{ module := `Init }] {} (loadExts := true) (level := .private)
@@ -407,7 +530,9 @@ public def main (arguments : List String) : IO UInt32 := do
     let say : Asiclab.Say := fun text => IO.println (nonce ++ text)
     say <| "{\"type\":\"lean\",\"version\":" ++ Asiclab.quote Lean.versionString ++ "}"
     -- a thread of its own: the stack of the main one is too small to replay a kernel evaluation
-    let task ← IO.asTask (prio := .dedicated) (Asiclab.check say (Asiclab.jobs rest))
+    let allow := Asiclab.listed "--allow" rest
+    let forbid := Asiclab.listed "--forbid" rest
+    let task ← IO.asTask (prio := .dedicated) (Asiclab.check say allow forbid (Asiclab.jobs rest))
     match task.get with
     | .ok _ => say "{\"type\":\"done\"}"
     | .error e => say <| "{\"type\":\"failed\",\"text\":" ++ Asiclab.quote e.toString ++ "}"

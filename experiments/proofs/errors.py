@@ -10,4 +10,12 @@ class ToolchainError(LabError):
 
 
 class LeanError(LabError):
-    """Lean ran and gave no complete answer: out of time, out of memory, or stopped by what it read."""
+    """Lean ran and gave no complete answer: out of time, out of memory, or stopped by what it read.
+
+    Attributes:
+        module: that it was elaborating; empty where it was none.
+    """
+
+    def __init__(self, text: str, module: str = "") -> None:
+        super().__init__(text)
+        self.module = module

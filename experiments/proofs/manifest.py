@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.proofs import store
+from experiments.proofs import pins, store
 from experiments.proofs.declarations import statement_of
 from experiments.proofs.findings import Theorem, Violation
 from experiments.proofs.runner import Constant
@@ -77,22 +77,33 @@ def made(project: Project, lean: str, theorems: list[Theorem], constants: tuple[
             "doc": theorem.doc,
         }
         places[theorem.name] = Place(theorem.file, theorem.line)
-    by_name = {constant.name: constant for constant in constants}
+    by_name = {(constant.module, constant.name): constant for constant in constants}
     by_key = {constant.key: constant for constant in constants}
+    declared = {d.name for module in project.modules for d in module.declarations}
     definitions: dict[str, dict[str, Any]] = {}
     examples: dict[str, dict[str, Any]] = {}
     for module in project.modules:
+        # instances without a name: which of them is which only Lean knows
+        nameless = [
+            constant
+            for constant in constants
+            if constant.module == module.name
+            and constant.core_class
+            and not constant.internal
+            and constant.name not in declared
+        ]
         for declaration in module.declarations:
             place = Place(module.file, declaration.line)
             if declaration.keyword in _DEFINES:
-                constant = by_name.get(declaration.name)
+                constant = by_name.get((module.name, declaration.name))
+                made_of = [constant] if constant else [] if declaration.name else nameless
                 label = declaration.name or f"{module.name}: {statement_of(declaration.source)}"
                 definitions[label] = {
                     "name": declaration.name,
                     "module": module.name,
                     "type": "" if constant is None else _one_line(constant.explicit),
                     "source": declaration.source,
-                    "hash": "" if constant is None else _digest(constant, by_key),
+                    "hash": _digest(made_of, by_key),
                 }
                 places[label] = place
             elif declaration.keyword == "example":
@@ -134,21 +145,45 @@ def compare(project: Project, now: Manifest) -> Iterator[Violation]:
         return  # reading the project has said so
     try:
         agreed = read(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         yield Violation(MANIFEST, 1, "manifest", f"cannot be read: {error}")
         return
-    text = raw.decode("utf-8", errors="replace")
+    text = raw.decode("utf-8", errors="replace").replace("\r\n", "\n")
     there = {module.name for module in project.modules}
     # of a project that was made of a part of another one, that part
     theorems, definitions, examples = (
-        {label: row for label, row in rows.items() if row["module"] in there or not project.partial}
+        {label: row for label, row in rows.items() if not project.partial or row.get("module") in there}
         for rows in (agreed.theorems, agreed.definitions, agreed.examples)
     )
     # two builds of one version may compile a definition differently; its source is compared all the same
-    fields = ("type", "source", "hash") if agreed.lean == now.lean else ("type", "source")
-    yield from _compare("theorem", theorems, now.theorems, ("statement", "explicit", "doc"), now.places, text)
-    yield from _compare("definition", definitions, now.definitions, fields, now.places, text)
-    yield from _compare("example", examples, now.examples, ("statement",), now.places, text)
+    same_build = agreed.lean == now.lean
+    found: list[Violation] = []
+    if not same_build and agreed.lean != pins.LEAN_SAYS:
+        line = next((n for n, row in enumerate(text.splitlines(), 1) if '"lean"' in row), 1)
+        message = f"was written by Lean {agreed.lean!r}, and this is {now.lean!r}"
+        found.append(Violation(MANIFEST, line, "manifest", message))
+    fields = ("module", "type", "source", *(("hash",) if same_build else ()))
+    stated = ("module", "statement", "explicit", "doc")
+    # a theorem that became private or a definition stands where its name does, not only in the manifest
+    places = {d.name: Place(m.file, d.line) for m in project.modules for d in m.declarations} | now.places
+    found += _compare("theorem", theorems, now.theorems, stated, places, text)
+    found += _compare("definition", definitions, now.definitions, fields, places, text)
+    found += _compare("example", examples, now.examples, ("statement",), places, text)
+    if not found and same_build and not project.partial:
+        found += _as_written(text, now.to_text())
+    yield from found
+
+
+def _as_written(text: str, wanted: str) -> Iterator[Violation]:
+    """The rest of the file: what is said twice, in another order, of the modules, or not by this program."""
+    lines, due = text.split("\n"), wanted.split("\n")
+    for number in range(max(len(lines), len(due))):
+        was = lines[number] if number < len(lines) else None
+        now = due[number] if number < len(due) else None
+        if was != now:
+            message = f"is not what is proved: {_short(was)} should be {_short(now)}"
+            yield Violation(MANIFEST, min(number + 1, len(lines)), "manifest", message)
+            return
 
 
 def _compare(
@@ -161,10 +196,9 @@ def _compare(
 ) -> Iterator[Violation]:
     for label, row in agreed.items():
         if label not in now:
-            line = _line_of(text, row)
-            yield Violation(
-                MANIFEST, line, "manifest", f"the {what} {label} is gone from {row.get('module')}"
-            )
+            place = places.get(label) or Place(MANIFEST, _line_of(text, row))
+            message = f"the {what} {label} is gone from {row.get('module')}"
+            yield Violation(place.file, place.line, "manifest", message)
             continue
         place = places[label]
         for name in fields:
@@ -185,17 +219,24 @@ def _line_of(text: str, row: dict[str, Any]) -> int:
     return next((number for number, line in enumerate(text.splitlines(), 1) if wanted in line), 1)
 
 
-def _digest(constant: Constant, by_key: dict[str, Constant]) -> str:
-    """Hash of a definition and of the auxiliary constants that Lean made for it."""
+def _digest(constants: list[Constant], by_key: dict[str, Constant]) -> str:
+    """Hash of definitions and of what Lean, a ``where`` or a ``let rec`` made for them; empty if there is none."""
+    if not constants:
+        return ""
     seen: dict[str, str] = {}
-    waiting = [constant]
+    waiting = list(constants)
+    within = tuple(f"{constant.name}." for constant in constants)
     while waiting:
         one = waiting.pop()
         if one.key in seen:
             continue
         seen[one.key] = one.hash
         own = [by_key[key] for key in (*one.uses, *one.value_uses) if key in by_key]
-        waiting += [part for part in own if part.internal or part.kind == "constructor"]
+        waiting += [
+            part
+            for part in own
+            if part.internal or part.kind == "constructor" or part.name.startswith(within)
+        ]
     return store.key([f"{key} {value}" for key, value in sorted(seen.items())])[:16]
 
 

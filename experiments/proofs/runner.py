@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -24,6 +25,21 @@ from experiments.proofs.toolchain import Toolchain
 TIMEOUT_S = 1500.0
 _POLL_S = 0.05
 _RECORD = ("message", "kinds", "module")
+
+_DECLARING = "Lean.Parser.Command."
+COMMANDS = tuple(
+    _DECLARING + kind
+    for kind in (
+        *("attribute", "declaration", "deriving", "end", "eoi", "in", "include", "moduleDoc", "mutual"),
+        *("namespace", "omit", "open", "section", "set_option", "universe", "variable"),
+    )
+)
+"""Commands that Lean is let elaborate; every other one could run code or change Lean's grammar."""
+RUNS_CODE = (
+    *("Lean.Parser.Term.byElab", "Lean.Parser.Term.includeStr", "Lean.includeStr", "Lean.Parser.Term.unsafe"),
+    *("Lean.runTac", "Lean.Parser.Tactic.runTac"),
+)
+"""Kinds of syntax that run code within a command that is allowed."""
 
 
 class Constant(NamedTuple):
@@ -58,7 +74,8 @@ class LeanReport:
         kinds: per module the kinds of syntax that its text was parsed as, with the line where each stands first.
         constants: of all modules.
         violations: that the driver saw itself: kind, name, text.
-        noise: lines on stdout that are not the driver's.
+        noise: lines on stdout that are not the driver's, each after the module that was being elaborated.
+        refused: modules that were not elaborated for what they hold: module, line, kind of syntax.
         seconds: per module, that its elaboration took.
         elaborated: modules that were elaborated in this start.
         steps: seconds per step.
@@ -70,11 +87,12 @@ class LeanReport:
     kinds: dict[str, dict[str, int]]
     constants: tuple[Constant, ...]
     violations: tuple[dict[str, str], ...]
-    noise: tuple[str, ...]
+    noise: tuple[tuple[str, str], ...]
     seconds: dict[str, float]
     elaborated: frozenset[str]
     steps: dict[str, float] = field(default_factory=dict)
     peak_mib: float = 0.0
+    refused: tuple[dict[str, Any], ...] = ()
 
 
 @cache
@@ -117,13 +135,15 @@ def run(
         new = [module for module in modules if records[module.name] is None]
         arguments = _prepare(work, modules, records, kept, keys)
         lines, noise, peak_mib = _start(toolchain, work, arguments, len(new), progress, timeout_s)
+        done = {line["module"] for line in lines if line["type"] == "module"}
         for module in new:
             records[module.name] = [
                 e for e in lines if e.get("module") == module.name and e["type"] in _RECORD
             ]
-            _keep(
-                kept, keys[module.name], work / "olean" / _path(module, ".olean"), records[module.name] or []
-            )
+            # a refused module has no result, and what printed something would do so again
+            if module.name in done and not noise:
+                olean = work / "olean" / _path(module, ".olean")
+                _keep(kept, keys[module.name], olean, records[module.name] or [])
     said = [event for module in modules for event in records[module.name] or []]
     return _report([*lines, *said], noise, frozenset(m.name for m in new), peak_mib)
 
@@ -148,7 +168,7 @@ def _prepare(
     kept: Path,
     keys: dict[str, str],
 ) -> list[str]:
-    arguments: list[str] = []
+    arguments = ["--allow", *COMMANDS, "--forbid", *RUNS_CODE]
     (work / "driver.lean").write_bytes(driver())
     for module in modules:
         source, olean = work / "source" / _path(module, ".lean"), work / "olean" / _path(module, ".olean")
@@ -176,7 +196,7 @@ def _start(
     new: int,
     progress: Callable[[int, int], None],
     timeout_s: float,
-) -> tuple[list[dict[str, Any]], tuple[str, ...], float]:
+) -> tuple[list[dict[str, Any]], tuple[tuple[str, str], ...], float]:
     """One process; its lines, what else it printed, and the most memory it had in MiB."""
     nonce = secrets.token_hex(16)
     command = [*toolchain.command, "--run", str(work / "driver.lean"), nonce, *arguments]
@@ -194,19 +214,36 @@ def _start(
             peak_mib = _wait(
                 process, timeout_s, lambda: progress(out.read_bytes().count(b'{"type":"module"'), new)
             )
-        except BaseException:
+        except BaseException as error:
             process.kill()
             process.wait()
+            if isinstance(error, LeanError):
+                raise LeanError(str(error), _under_way(_heard(out, nonce)[0])) from None
             raise
-    lines, noise = [], []
-    for line in out.read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith(nonce):
-            lines.append(json.loads(line[len(nonce) :]))
-        elif line.strip():
-            noise.append(line)
+    lines, noise = _heard(out, nonce)
     if not lines or lines[-1]["type"] != "done":
-        raise LeanError(_last_words(lines, err, process.returncode))
-    return lines, tuple(noise), peak_mib
+        said = _last_words(lines, err, process.returncode)
+        blamed = re.search(r"import (\S+) failed", said)
+        raise LeanError(said, blamed[1] if blamed else _under_way(lines))
+    return lines, noise, peak_mib
+
+
+def _heard(out: Path, nonce: str) -> tuple[list[dict[str, Any]], tuple[tuple[str, str], ...]]:
+    """What the driver said, and what else was printed, with the module that was being elaborated."""
+    lines: list[dict[str, Any]] = []
+    noise: list[tuple[str, str]] = []
+    for line in out.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            lines.append(json.loads(line.removeprefix(nonce) if line.startswith(nonce) else ""))
+        except ValueError:  # not the driver's, or half a line of a process that was ended
+            if line.strip():
+                noise.append((_under_way(lines), line))
+    return lines, tuple(noise)
+
+
+def _under_way(lines: list[dict[str, Any]]) -> str:
+    """Module that was being elaborated when the last line was said; empty where it was none."""
+    return next((str(line["module"]) for line in reversed(lines) if line["type"] == "begin"), "")
 
 
 def _wait(process: subprocess.Popen[bytes], timeout_s: float, tick: Callable[[], None]) -> float:
@@ -267,7 +304,10 @@ def _keep(kept: Path, key: str, file: Path, events: list[dict[str, Any]]) -> Non
 
 
 def _report(
-    lines: list[dict[str, Any]], noise: tuple[str, ...], elaborated: frozenset[str], peak_mib: float
+    lines: list[dict[str, Any]],
+    noise: tuple[tuple[str, str], ...],
+    elaborated: frozenset[str],
+    peak_mib: float,
 ) -> LeanReport:
     of: dict[str, list[dict[str, Any]]] = {}
     seen: set[int] = set()
@@ -286,6 +326,7 @@ def _report(
         elaborated=elaborated,
         steps={line["step"]: line["ms"] / 1000 for line in of.get("step", [])},
         peak_mib=peak_mib,
+        refused=tuple(of.get("refused", [])),
     )
 
 

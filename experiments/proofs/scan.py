@@ -9,8 +9,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 
+from experiments.proofs.declarations import statement_of
 from experiments.proofs.findings import Violation
-from experiments.proofs.sources import Module
+from experiments.proofs.sources import Module, Project
 from experiments.proofs.tokens import Token
 
 _RUNS = "runs code of its own while it is elaborated"
@@ -32,6 +33,8 @@ STOPPING = {
     ),
     **dict.fromkeys(("binder_predicate", "declare_simp_like_tactic", "declare_config_elab"), _SYNTAX),
     **dict.fromkeys(("native_decide", "native", "bv_decide"), _COMPILER),
+    **dict.fromkeys(("implemented_by", "extern", "csimp"), _COMPILER),
+    "unsafe": "declares what the kernel does not check",
     **dict.fromkeys(
         ("prelude", "module", "meta", "public"), "makes a module of another kind than the audit reads"
     ),
@@ -41,8 +44,7 @@ STOPPING = {
 WORDS = {
     **dict.fromkeys(("sorry", "admit", "stop"), "leaves a proof open"),
     "axiom": "assumes instead of proving",
-    **dict.fromkeys(("unsafe", "partial", "opaque"), "declares what the kernel does not check"),
-    **dict.fromkeys(("implemented_by", "extern", "csimp"), _COMPILER),
+    **dict.fromkeys(("partial", "opaque"), "declares what the kernel does not check"),
     **dict.fromkeys(("export", "hiding", "renaming"), "gives a name another meaning"),
     "add_decl_doc": "puts a documentation where nobody reads it",
 }
@@ -95,11 +97,30 @@ def scan(module: Module) -> list[Violation]:
     return sorted(found, key=lambda violation: violation.line)
 
 
+def scan_project(project: Project) -> list[Violation]:
+    """Every violation in the text of a project: of each module, and of them together."""
+    return [*(v for module in project.modules for v in scan(module)), *_twice(project)]
+
+
+def _twice(project: Project) -> Iterator[Violation]:
+    """One name for two things: a private one prints as the public one and takes its place in a list."""
+    first: dict[str, str] = {}
+    for module in project.modules:
+        for declaration in module.declarations:
+            nameless = f"{module.name}: {statement_of(declaration.source)}"
+            label = declaration.name or (nameless if declaration.keyword == "instance" else "")
+            if label and label in first:
+                text = f"{label} is declared twice, first in {first[label]}"
+                yield Violation(module.file, declaration.line, "twice", text)
+            elif label:
+                first[label] = f"{module.file}:{declaration.line}"
+
+
 def _words(module: Module) -> Iterator[Violation]:
     code = [token for token in module.tokens if token.kind != "doc"]
     for number, token in enumerate(code):
         if token.kind == "trap":
-            text = f"{token.text!r} can be read as an operator or as a comment; put a blank before it"
+            text = f"{token.text!r} can be read in two ways; put a blank between, and no code into a string"
             yield Violation(module.file, token.line, "text", text, stops=True)
         if token.kind == "symbol" and token.text == "#" and _command(code, number):
             name = code[number + 1].text
@@ -114,7 +135,7 @@ def _words(module: Module) -> Iterator[Violation]:
                 f"«{token.text}»: a quoted name can look like anything",
                 stops=True,
             )
-        if token.parts[0] in ("Lean", "IO") or "IO" in token.parts:
+        if "Lean" in token.parts[:2] or "IO" in token.parts:
             yield Violation(module.file, token.line, "meta", f"{token.text} {_RUNS}", stops=True)
         if token.text in STOPPING:
             yield Violation(
@@ -175,7 +196,9 @@ def _attributes(module: Module) -> Iterator[Violation]:
 def _header(module: Module) -> Iterator[Violation]:
     code = [token for token in module.tokens if token.kind != "doc"]
     at = 0
-    while at + 1 < len(code) and code[at].text == "import":
+    while at < len(code) and code[at].text == "import":
+        if at + 1 == len(code) or code[at + 1].kind != "name":
+            yield Violation(module.file, code[at].line, "import", "names no module", stops=True)
         at += 2
     for token in code[at:]:
         if token.kind == "name" and token.text == "import":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +18,22 @@ from firmware_bridge.errors import UserError
 
 MANIFEST = "statements.json"
 _IGNORED_FOLDERS = (".lake", ".git")
-_CODE = (".lean", ".olean", ".ilean", ".c", ".o", ".a", ".so", ".dylib", ".dll")
+_CODE = (
+    ".lean",
+    ".olean",
+    ".ilean",
+    ".ir",
+    ".c",
+    ".cpp",
+    ".o",
+    ".bc",
+    ".a",
+    ".so",
+    ".dylib",
+    ".dll",
+    ".wasm",
+)
+_PIN = re.compile(r"leanprover/lean4:v\d+\.\d+\.\d+(-rc\d+)?")
 _LAKE_KEYS = {"name", "version", "description", "license", "defaultTargets", "lean_lib"}
 _LIBRARY_KEYS = {"name"}
 
@@ -53,7 +70,9 @@ class Module:
     def only_imports(self) -> bool:
         """Whether it says nothing of its own."""
         code = [token.text for token in self.tokens if token.kind != "doc"]
-        return all(word == "import" for word in code[::2]) and len(code) % 2 == 0
+        return [word for word in code if word != "import"] == [name for name, _ in self.imports] and all(
+            word == "import" for word in code[::2]
+        )
 
     @cached_property
     def declarations(self) -> list[Declaration]:
@@ -91,17 +110,20 @@ def read(folder: Path) -> Project:
         UserError: if the folder holds none.
     """
     lakefile = folder / "lakefile.toml"
-    if not lakefile.is_file():
+    if not lakefile.is_file() and not (folder / "lakefile.lean").is_file():
         raise UserError(f"{folder} holds no Lean project: there is no lakefile.toml in it")
     violations: list[Violation] = []
     contents = dict(_files(folder, violations))
-    root = _root(contents.get("lakefile.toml", b""), lakefile, violations)
+    root = _root(contents.get("lakefile.toml"), violations)
+    if root is None:  # what would be checked is not known
+        return Project(folder, "", "", (), tuple(violations), contents)
+    _locked(contents.get("lake-manifest.json"), violations)
     pin = contents.get("lean-toolchain", b"").decode(errors="replace")
-    if not pin.strip().startswith("leanprover/lean4:v"):
+    if not _PIN.fullmatch(pin.strip()):
         violations.append(
             Violation("lean-toolchain", 1, "toolchain", "names no release such as leanprover/lean4:v4.28.0")
         )
-    modules = _modules(contents, violations)
+    modules = _modules(contents, root, violations)
     order = _ordered(root, modules, violations)
     reached = {module.name for module in order}
     for module in modules.values():
@@ -160,49 +182,81 @@ def _files(folder: Path, violations: list[Violation]) -> Iterator[tuple[str, byt
             relative = path.relative_to(folder).as_posix()
             if path.is_symlink() or not path.is_file():
                 continue
-            if path.suffix in _CODE or relative in (
-                "lakefile.toml",
-                "lean-toolchain",
-                "lake-manifest.json",
-                MANIFEST,
+            if (
+                path.suffix in _CODE
+                or ".olean." in name
+                or relative
+                in (
+                    "lakefile.toml",
+                    "lean-toolchain",
+                    "lake-manifest.json",
+                    MANIFEST,
+                )
             ):
                 yield relative, path.read_bytes()
 
 
-def _root(raw: bytes, lakefile: Path, violations: list[Violation]) -> str:
+def _root(raw: bytes | None, violations: list[Violation]) -> str | None:
+    """Name of the only library; None where there is not exactly one."""
+
+    def wrong(line: int, text: str, stops: bool = False) -> None:
+        violations.append(Violation("lakefile.toml", line, "lakefile", text, stops))
+
+    if raw is None:
+        wrong(1, "is missing: a library is set up there, not by a program", True)
+        return None
     try:
-        config = tomllib.loads(raw.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{lakefile}: {error}") from error
-    text = raw.decode()
-    libraries = config.get("lean_lib", [])
+        text = raw.decode()
+        config = tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        line = re.search(r"at line (\d+)", str(error))
+        wrong(int(line[1]) if line else 1, f"cannot be read: {error}", True)
+        return None
     for key in config.keys() - _LAKE_KEYS:
+        wrong(_line(text, key), f"{key}: only a plain library may be set up here")
+    libraries = config.get("lean_lib")
+    if not isinstance(libraries, list) or len(libraries) != 1 or not isinstance(libraries[0], dict):
+        wrong(_line(text, "lean_lib"), "exactly one [[lean_lib]] with a name is needed", True)
+        return None
+    (library,) = libraries
+    for key in library.keys() - _LIBRARY_KEYS:
+        wrong(_line(text, key), f"{key}: a library may only have a name")
+    name = library.get("name")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name):
+        wrong(_line(text, "lean_lib"), "exactly one [[lean_lib]] with a name is needed", True)
+        return None
+    if config.get("defaultTargets", [name]) != [name]:
+        wrong(_line(text, "defaultTargets"), f"lake build would build something else than {name}")
+    return name
+
+
+def _locked(raw: bytes | None, violations: list[Violation]) -> None:
+    """A lock file of Lake may name no package."""
+    if raw is None:
+        return
+    try:
+        lock = json.loads(raw)
+        packages = lock.get("packages")
+    except (ValueError, AttributeError, RecursionError):
+        packages = ["unreadable"]
+    if packages:
+        line = _line(raw.decode(errors="replace"), "packages")
         violations.append(
             Violation(
-                "lakefile.toml",
-                _line(text, key),
-                "lakefile",
-                f"{key}: only a plain library may be set up here",
+                "lake-manifest.json", line, "lakefile", "packages: the core library is all that is used"
             )
         )
-    for key in {key for library in libraries for key in library} - _LIBRARY_KEYS:
-        violations.append(
-            Violation("lakefile.toml", _line(text, key), "lakefile", f"{key}: a library may only have a name")
-        )
-    if len(libraries) != 1 or not isinstance(libraries[0].get("name"), str):
-        raise UserError(f"{lakefile}: exactly one [[lean_lib]] with a name is needed")
-    return str(libraries[0]["name"])
 
 
 def _line(text: str, word: str) -> int:
     return next((n for n, line in enumerate(text.splitlines(), 1) if word in line), 1)
 
 
-def _modules(contents: dict[str, bytes], violations: list[Violation]) -> dict[str, Module]:
+def _modules(contents: dict[str, bytes], root: str, violations: list[Violation]) -> dict[str, Module]:
     modules: dict[str, Module] = {}
     for file, raw in contents.items():
         path = PurePosixPath(file)
-        if path.suffix not in _CODE:
+        if path.suffix not in _CODE and ".olean." not in path.name:
             continue
         if path.suffix != ".lean" or file == "lakefile.lean":
             violations.append(
@@ -214,7 +268,15 @@ def _modules(contents: dict[str, bytes], violations: list[Violation]) -> dict[st
         except UnicodeDecodeError as error:
             violations.append(Violation(file, raw[: error.start].count(b"\n") + 1, "unicode", "is no UTF-8"))
             text = raw.decode("utf-8", errors="replace")
+        text = text.replace("\r\n", "\n")  # as Lean does
         name = ".".join(path.with_suffix("").parts)
+        if (name != root and path.parts[0] != root) or any(
+            "." in part for part in path.with_suffix("").parts
+        ):
+            text = f"is no module of the library {root}: only {root}.lean and what stands in {root}/ is"
+            violations.append(Violation(file, 1, "file", text, stops=True))
+            if name in modules:
+                continue
         modules[name] = Module(name, file, text)
     return modules
 
@@ -244,5 +306,9 @@ def _ordered(root: str, modules: dict[str, Module], violations: list[Violation])
     if root not in modules:
         violations.append(Violation(f"{root}.lean", 1, "file", "the root module is missing", stops=True))
         return order
-    visit(root)
+    try:
+        visit(root)
+    except RecursionError:
+        text = "imports modules that import others, and so on, too deep to follow"
+        violations.append(Violation(modules[root].file, 1, "import", text, stops=True))
     return order

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_IDENT_START = r"(?:[A-Za-z_]|(?![λΠΣ])[^\W\d_])"
-_IDENT_PART = rf"(?:{_IDENT_START}(?:(?![λΠΣ])[\w'!?])*|«[^»]*»)"
+# the letters of Lean and no others: a name that ended later here than there would hide the word after it
+_LETTER = "A-Za-z_Α-ΟΡΤ-Ωα-κμ-ωϊ-ϻℂ-⅏\U0001d49c-\U0001d59f"
+_IDENT_PART = rf"(?:[{_LETTER}][{_LETTER}0-9'!?₀-₉ₐ-ₜᵢ-ᵪⱼ]*|«[^»]*»)"
 _IDENT = re.compile(rf"{_IDENT_PART}(?:\.{_IDENT_PART})*")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+|\d+(?:\.\d+)?")
+_AFTER_NUMBER = re.compile(r"[^\W\d]|\.[eE][+-]?\d")
 _CHARACTER = re.compile(r"'(?:\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)|[^\\'])'", re.S)
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"', re.S)
 _RAW = re.compile(r'r(#*)"')
 _BLANK = re.compile(r"\s+")
-_OPERATOR = set("<>|=+*/^&%$!@:.,;~-?")
+_BEFORE_COMMENT = re.compile(r"[\s\w'\"»()\[\]{}⟨⟩]")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Token:
 def tokens(text: str) -> list[Token]:
     """Every token; comments are left out, documentation stays.
 
-    A string that can hold code, because it is interpolated, is followed by the tokens within it.
+    A string that can hold code, because it is interpolated, is a trap, and is followed by the tokens within it.
     """
     found: list[Token] = []
     lines = _Lines(text)
@@ -81,8 +83,8 @@ def _scan(text: str, at: int, end: int, lines: _Lines, found: list[Token]) -> No
         if match := _BLANK.match(text, at, end):
             at = match.end()
         elif text.startswith(("--", "/-"), at):
-            # "<--" is "<-" and a minus to Lean: what follows an operator without a blank is not surely a comment
-            if at > begin and text[at - 1] in _OPERATOR:
+            # "<--" is "<-" and a minus to Lean, "\\/-" an or and a minus: after an operator it is not surely a comment
+            if at > begin and not _BEFORE_COMMENT.match(text[at - 1]):
                 add("trap", at - 1, at + 2)
             if text.startswith("--", at):
                 stop = text.find("\n", at, end)
@@ -95,6 +97,9 @@ def _scan(text: str, at: int, end: int, lines: _Lines, found: list[Token]) -> No
         elif match := _RAW.match(text, at, end):
             stop = text.find('"' + match[1], match.end(), end)
             stop = end if stop < 0 else stop + 1 + len(match[1])
+            # after a dot or a backquote the r is a name to Lean, and an ordinary string begins
+            if at > begin and not re.match(r"[\s(\[{⟨,]", text[at - 1]):
+                add("trap", at - 1, match.end())
             add("string", at, stop)
             at = stop
         elif match := _IDENT.match(text, at, end):
@@ -102,12 +107,17 @@ def _scan(text: str, at: int, end: int, lines: _Lines, found: list[Token]) -> No
             at = match.end()
         elif match := _NUMBER.match(text, at, end):
             add("number", at, match.end())
+            # "1e5axiom" is a number and a word to Lean
+            if _AFTER_NUMBER.match(text, match.end(), end):
+                add("trap", at, match.end() + 1)
             at = match.end()
         elif text[at] == '"':
             match = _STRING.match(text, at, end)
             stop = match.end() if match else end
             add("string", at, stop)
+            # Lean ends an interpolated string elsewhere: code within it can hold further strings
             if "{" in text[at:stop]:
+                add("trap", at, stop)
                 _scan(text, at + 1, stop - 1, lines, found)
             at = stop
         elif match := _CHARACTER.match(text, at, end):

@@ -195,13 +195,15 @@ def test_a_count_is_certified_from_beginning_to_end() -> None:
 
 
 @pytest.mark.slow
-def test_a_module_that_ends_the_process_proves_nothing(project_of) -> None:
-    """The scan refuses it; here it is let through, and Lean's exit code is 0."""
-    evil = "namespace Silicon\n#eval (IO.Process.exit 0 : IO Unit)\ntheorem one : 1 = 1 := rfl\nend Silicon\n"
+def test_a_module_that_would_end_the_process_is_not_elaborated(project_of) -> None:
+    """The scan refuses it; here it is let through, and Lean's own grammar shows what it is."""
+    evil = "namespace Silicon\n#eval (IO.Process.exit 0 : IO Unit)\n/-- A half. -/\nvariable (n : Nat)\n"
     project = sources.read(project_of({"Silicon/Power.lean": evil}))
     found = toolchain.find(project.pin, lambda what, done, total: None)
-    with pytest.raises(runner.LeanError, match="no last word"):
-        runner.run(found, project.modules)
+    report = runner.run(found, project.modules)
+    assert (2, "Lean.Parser.Command.eval") in [(said["line"], said["kind"]) for said in report.refused]
+    assert [(said["line"], said["severity"]) for said in report.messages] == [(3, "error")]
+    assert report.constants == ()
 
 
 @pytest.mark.slow
@@ -215,8 +217,8 @@ def test_what_is_weakened_in_a_copy_shows(project_of) -> None:
         file.read_text()
         .replace("theorem twice_even (n : Nat) :", "theorem twice_even (n : Nat) (h : n = 0) :")
         .replace(
-            "theorem lt_twice (n : Nat) (h : 0 < n) :",
-            "variable (absurd : False)\ninclude absurd\ntheorem lt_twice (n : Nat) (h : 0 < n) :",
+            "/-- Twice a positive",
+            "variable (absurd : False)\ninclude absurd\n/-- Twice a positive",
         )
     )
     file.write_text(changed)

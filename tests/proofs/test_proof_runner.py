@@ -14,7 +14,7 @@ from experiments.proofs.errors import LeanError, ToolchainError
 from experiments.proofs.toolchain import Toolchain
 
 HEADER = """import json, sys
-nonce, rest = sys.argv[3], sys.argv[4:]
+nonce, rest = sys.argv[3], sys.argv[sys.argv.index("--module") :]
 def say(**line): print(nonce + json.dumps(line))
 """
 ANSWER = """
@@ -115,6 +115,44 @@ def test_without_the_last_word_nothing_counts(lean, project_of, script: str, sai
     with pytest.raises(LeanError, match=said):
         checking.check(project_of(), Options(timeout_s=1.5))
     assert not list(store.cache_folder().glob("scratch-*"))
+
+
+SAID = 'say(type="begin", module="Silicon.Power"); print("all is well", flush=True)\n'
+
+
+def test_where_lean_ended_is_said_in_the_result(lean, project_of, lab) -> None:
+    lean('say(type="begin", module="Silicon.Power")\nprint(nonce + "{half a", flush=True)\nsys.exit(0)\n')
+    value = lab.json("proofs", "check", project_of(), code=1)
+    found = [(v["file"], v["line"], v["kind"]) for v in value["violations"]]
+    assert found == [("Silicon/Power.lean", 1, "lean")]
+    assert "Silicon/Power.lean:1: lean: " in lab("proofs", "check", project_of(), code=1).stdout
+
+
+def test_what_the_text_shows_counts_where_lean_gives_no_answer(lean, project_of) -> None:
+    folder = project_of({"Silicon/Power.lean": "namespace Silicon\ntheorem bad : 1 = 2 := sorry\n"})
+    lean("sys.exit(0)\n")
+    result = checking.check(folder)
+    assert [(v.line, v.kind) for v in result.violations] == [(2, "sorry"), (1, "lean")]
+    assert result.sorries == 1
+
+
+def test_a_refused_module_is_not_kept(lean, project_of) -> None:
+    answer = ANSWER.replace(
+        'open(olean, "w").write(name)', 'say(type="refused", module=name, line=3, kind="x")'
+    )
+    answer = answer.replace('say(type="kinds", module=name, kinds=[])', "continue")
+    found = lean(answer + DONE)
+    result = checking.check(project_of())
+    assert ("Silicon/Power.lean", 3, "syntax") in [(v.file, v.line, v.kind) for v in result.violations]
+    assert not list((found.folder / "modules").glob("*"))
+
+
+def test_what_printed_something_is_elaborated_anew(lean, project_of) -> None:
+    project = sources.read(project_of())
+    found = lean(SAID + ANSWER + DONE)
+    for _ in range(2):
+        report = runner.run(found, project.modules)
+        assert report.noise == (("Silicon.Power", "all is well"),)
 
 
 def test_other_output_is_a_violation(lean, project_of) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from experiments.proofs import sources
 from experiments.proofs.check import check
-from experiments.proofs.scan import scan
-from experiments.proofs.sources import Module
+from experiments.proofs.scan import scan, scan_project
+from experiments.proofs.sources import Module, Project
 
 CHEATS = {
     # name: (text of line 3, kind)
@@ -19,6 +19,11 @@ CHEATS = {
     "sorry after what looks like a comment": ("theorem bad : 1 = 2 := by first |-- rfl | sorry", "text"),
     "sorry after a character": ("def c := '\"' theorem bad : 1 = 2 := sorry -- \"", "sorry"),
     "sorry after a raw string": ('def c := r"\\" theorem bad : 1 = 2 := sorry -- "', "sorry"),
+    "sorry after an operator like a comment": (r"theorem bad : 1 = 1 \/-2 = 1 := sorry -/", "text"),
+    "sorry within strings in a string": ('def s : String := s!"{ "x" ++ (sorry : String) ++ "y" }"', "text"),
+    "axiom after a number": ("def c : Float := 1e5axiom bad : False", "text"),
+    "axiom after a long number": ("def c : Nat := 1_0axiom bad : False", "text"),
+    "axiom after an inverse": ("def c (x : Rat) := x⁻¹axiom bad : False", "axiom"),
     "sorry after a closed comment": ("/- /- -/ -/ theorem bad : 1 = 2 := sorry", "sorry"),
     "admit": ("theorem bad : 1 = 2 := by admit", "admit"),
     "stop": ("theorem bad : 1 = 2 := by stop rfl", "stop"),
@@ -89,6 +94,7 @@ CHEATS = {
     "outside the namespace": ("theorem _root_.Nat.bad : 1 = 1 := rfl", "_root_"),
     "namespace _root_": ("namespace _root_.Nat", "_root_"),
     "quoted name": ("theorem «twice_even » : 1 = 1 := rfl", "text"),
+    "import of a path": ("import ../Evil", "import"),
     "import late": ("import Silicon.Power", "import"),
     "attribute instance": ("attribute [instance] foo", "attribute"),
     "attribute local instance": ("attribute [local instance] foo", "attribute"),
@@ -103,6 +109,14 @@ CHEATS = {
     "order of letters": ("-- \u202e rfl =: sorry", "unicode"),
     "lonely carriage return": ("-- comment\r theorem bad : 1 = 2 := foo", "unicode"),
     "module": ("module", "module"),
+    "declared twice": ("def here : Nat := 1\nprivate def here : Nat := 2", "twice"),
+    "instance declared twice": ("instance : Foo := a\ninstance : Foo := b", "twice"),
+    "Lean from the root": ("def bad : _root_.Lean.Name := foo", "meta"),
+    "attribute command": ('attribute [extern "foo"] foo', "extern"),
+    "attribute taken away": ("attribute [-instance] foo", "attribute"),
+    "attribute in a let": ("def bad := let rec @[csimp] f := 1; f", "csimp"),
+    "option of another kind": ("set_option maxSynthPendingDepth 5", "option"),
+    "autocompletion of a proof": ("#exit", "command"),
     "prelude": ("prelude", "prelude"),
     "public import": ("public import Lean", "public"),
     "documentation elsewhere": ('add_decl_doc foo "says something else"', "add_decl_doc"),
@@ -122,10 +136,11 @@ HARMLESS = [
 @pytest.mark.parametrize("name", CHEATS)
 def test_a_cheat_is_named_with_its_line(name: str) -> None:
     text, kind = CHEATS[name]
-    found = scan(
-        Module("Silicon.X", "Silicon/X.lean", f"/-! A module. -/\nnamespace Silicon\n{text}\nend Silicon\n")
+    module = Module(
+        "Silicon.X", "Silicon/X.lean", f"/-! A module. -/\nnamespace Silicon\n{text}\nend Silicon\n"
     )
-    assert ("Silicon/X.lean", 3, kind) in [(v.file, v.line, v.kind) for v in found], found
+    found = scan_project(Project(Path(), "Silicon", "", (module,), ()))
+    assert ("Silicon/X.lean", 3 + text.count("\n"), kind) in [(v.file, v.line, v.kind) for v in found], found
 
 
 @pytest.mark.parametrize("text", HARMLESS)
@@ -196,6 +211,58 @@ STRUCTURE = {
         "lakefile.toml",
         "lakefile",
     ),
+    "module of another library": (
+        {"Silicon.lean": "import Silicon.Power\nimport Init.More\n", "Init/More.lean": "namespace Silicon\n"},
+        "Init/More.lean",
+        "file",
+    ),
+    "module under another module's name": ({"Silicon.Power.lean": "-- 1\n"}, "Silicon.Power.lean", "file"),
+    "part of a compiled file": ({"Silicon/Power.olean.private": "x"}, "Silicon/Power.olean.private", "file"),
+    "start of Lean for another reading": ({"Silicon/Power.ir": "x"}, "Silicon/Power.ir", "file"),
+    "other folder of sources": (
+        {"lakefile.toml": 'name = "s"\n[[lean_lib]]\nname = "Silicon"\nsrcDir = ".lake"\n'},
+        "lakefile.toml",
+        "lakefile",
+    ),
+    "weak options for Lean": (
+        {"lakefile.toml": 'weakLeanArgs = ["-Dx=y"]\n[[lean_lib]]\nname = "Silicon"\n'},
+        "lakefile.toml",
+        "lakefile",
+    ),
+    "nothing to build": (
+        {"lakefile.toml": 'defaultTargets = []\n[[lean_lib]]\nname = "Silicon"\n'},
+        "lakefile.toml",
+        "lakefile",
+    ),
+    "library of another kind": ({"lakefile.toml": 'lean_lib = "Silicon"\n'}, "lakefile.toml", "lakefile"),
+    "library as a table": (
+        {"lakefile.toml": '[lean_lib]\nname = "Silicon"\n'},
+        "lakefile.toml",
+        "lakefile",
+    ),
+    "two libraries": (
+        {"lakefile.toml": '[[lean_lib]]\nname = "Silicon"\n[[lean_lib]]\nname = "Other"\n'},
+        "lakefile.toml",
+        "lakefile",
+    ),
+    "configuration too deep to read": ({"lakefile.toml": "x = " + "[" * 9_999}, "lakefile.toml", "lakefile"),
+    "configuration that cannot be read": ({"lakefile.toml": "\n["}, "lakefile.toml", "lakefile"),
+    "program instead of configuration": (
+        {"lakefile.toml": None, "lakefile.lean": "import Lake\n"},
+        "lakefile.toml",
+        "lakefile",
+    ),
+    "locked package": (
+        {"lake-manifest.json": '{"packages": [{"name": "m"}]}'},
+        "lake-manifest.json",
+        "lakefile",
+    ),
+    "broken lock": ({"lake-manifest.json": "[1]"}, "lake-manifest.json", "lakefile"),
+    "toolchain with a tail": (
+        {"lean-toolchain": "leanprover/lean4:v4.28.0-mine\n"},
+        "lean-toolchain",
+        "toolchain",
+    ),
     "other toolchain": ({"lean-toolchain": "someone/lean4:v4.28.0\n"}, "lean-toolchain", "toolchain"),
     "no toolchain": ({"lean-toolchain": None}, "lean-toolchain", "toolchain"),
     "no manifest": ({"statements.json": None}, "statements.json", "manifest"),
@@ -212,6 +279,20 @@ def test_a_project_consists_of_what_is_checked_and_nothing_else(name: str, proje
     else:
         folder = project_of(changes)
     assert (file, kind) in [(v.file, v.kind) for v in sources.read(folder).violations]
+
+
+def test_imports_too_deep_to_follow_are_refused(project_of) -> None:
+    chain = {f"Silicon/M{n}.lean": f"import Silicon.M{n + 1}\n" for n in range(1_500)}
+    folder = project_of(
+        {"Silicon.lean": "import Silicon.M0\n", **chain, "Silicon/M1500.lean": "-- the end\n"}
+    )
+    assert ("Silicon.lean", "import") in [(v.file, v.kind) for v in sources.read(folder).violations]
+
+
+def test_lines_may_end_as_on_windows(project_of) -> None:
+    text = sources.read(project_of()).modules[0].text
+    crlf = project_of({"Silicon/Power.lean": text.replace("\n", "\r\n")}, name="crlf")
+    assert sources.read(crlf).modules[0].text == text
 
 
 def test_links_are_refused(project_of, tmp_path: Path) -> None:

@@ -33,7 +33,10 @@ def names(text: str) -> list[str]:
         ('s!"{sorry}"', ["s!", "sorry"]),
         ('panic! "{ "sorry" }"', ["panic!", "sorry"]),
         ("fun x ↦ λsorry", ["fun", "x", "sorry"]),
-        ("2sorry", ["sorry"]),
+        ("2sorry 0b1sorry", ["sorry", "sorry"]),
+        ("x⁻¹sorry ½sorry", ["x", "sorry", "sorry"]),
+        ("x²sorry éx", ["x", "sorry", "x"]),
+        ("ℝ𝒜 αω ΑΩ", ["ℝ𝒜", "αω", "ΑΩ"]),
         ("a.sorry b", ["a.sorry", "b"]),
         ("«sorry» «a b».c", ["sorry", "a b.c"]),
         ("α₁ β' x₂", ["α₁", "β'", "x₂"]),
@@ -46,6 +49,14 @@ def test_code_is_told_from_comments_and_strings(text: str, expected: list[str]) 
 def test_what_can_be_read_in_two_ways_is_a_trap() -> None:
     assert [t.kind for t in tokens("x <-- sorry")][-1] == "trap"
     assert [t.kind for t in tokens("x |/- a -/")][-1] == "trap"
+    for text in (
+        r"a \/- sorry -/", r"a \/-- sorry", "∅-- sorry", "1e5sorry",
+        '`r"\\" a " sorry "', '(x).r"\\" a " sorry "',
+        "1_0sorry", "0xffsorry", "h 1.e5sorry",
+        's!"{ "x" ++ sorry ++ "y" }"',
+    ):  # fmt: skip
+        assert "trap" in [t.kind for t in tokens(text)], text
+    assert "trap" not in [t.kind for t in tokens("h.2.symm 1.5 0xff f(1)-- a\n[1]/- b -/ 'c'-- d")]
     assert "trap" not in [t.kind for t in tokens("x -- a\n---- b ----\n/- c -/ y")]
 
 
@@ -73,6 +84,7 @@ def test_declarations_have_full_names_lines_and_sources() -> None:
 section Part
 private theorem hidden : one = 1 := rfl
 end Part
+instance (priority := high) byName : Inhabited Nat := ⟨1⟩
 structure Pair where
   left : Nat := 2
 instance : Inhabited Pair := ⟨⟨1⟩⟩
@@ -91,12 +103,13 @@ end A
     assert [(d.keyword, d.name, d.line, d.private) for d in found] == [
         ("def", "A.B.one", 3, False),
         ("theorem", "A.B.hidden", 6, True),
-        ("structure", "A.B.Pair", 8, False),
-        ("instance", "", 10, False),
-        ("theorem", "far", 13, False),
-        ("theorem", "A.B.C.near", 14, False),
-        ("theorem", "A.upper", 16, False),
-        ("example", "", 19, False),
+        ("instance", "A.B.byName", 8, False),
+        ("structure", "A.B.Pair", 9, False),
+        ("instance", "", 11, False),
+        ("theorem", "far", 14, False),
+        ("theorem", "A.B.C.near", 15, False),
+        ("theorem", "A.upper", 17, False),
+        ("example", "", 20, False),
     ]
     sources = {d.name: d.source for d in found}
     assert sources["A.B.one"] == "def one : Nat := 1"

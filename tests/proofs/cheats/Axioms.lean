@@ -26,6 +26,14 @@ theorem native_call : (2 + 4 == 6) = true := Lean.ofReduceBool (2 + 4 == 6) true
 example : (1 : Nat) = 10 := sorry -- sorry
 instance : Decidable (∀ n : Nat, n = n + 1) := .isTrue sorry -- sorry
 theorem decided : ∀ n : Nat, n = n + 1 := by decide -- sorry
+theorem from_within : (1 : Nat) = 11 := aux where -- sorry
+  aux : (1 : Nat) = 11 := sorryAx _ true -- sorry
+theorem from_let : (1 : Nat) = 12 := by -- sorry
+  let rec go : (1 : Nat) = 12 := sorryAx _ true -- sorry
+  exact go
+inductive Wrap where | mk : Nat → Wrap
+instance : Inhabited Wrap := ⟨⟨0⟩⟩
+instance : Subsingleton Wrap := ⟨sorryAx _ true⟩ -- sorry
 
 /-- Classical logic is allowed. -/
 theorem excluded (p : Prop) : p ∨ ¬p := Classical.em p

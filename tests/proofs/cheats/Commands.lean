@@ -1,11 +1,5 @@
 /-! What Lean's own parser sees, whatever the text looks like. -/
 namespace Silicon.Cheats.Commands
-/-- A number. -/
-def number : Nat := 1
-#check number -- syntax
-#print number -- syntax
-#reduce number -- syntax
-export Nat (succ) -- syntax
 open Nat renaming succ → next -- syntax
 open Nat hiding add -- syntax
 theorem broken : (1 : Nat) = 2 := by decide -- error

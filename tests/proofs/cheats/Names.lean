@@ -13,6 +13,13 @@ local instance (priority := high) evilAdd : HAdd Nat Nat Nat := ⟨fun _ _ => 5�
 instance (priority := high) evilLit : OfNat Nat 7 := ⟨8⟩ -- instance
 instance : Coe Nat Int := ⟨fun _ => 0⟩ -- instance
 instance {α : Type} : BEq α := ⟨fun _ _ => true⟩ -- instance
+abbrev Plain := Nat
+instance (priority := high) : HMul Plain Plain Plain := ⟨fun _ _ => 5⟩ -- instance
+abbrev Order := LT Int
+instance (priority := high) : Order := ⟨fun _ _ => True⟩ -- instance
+class Ordered extends LE Int where -- instance
+instance (priority := high) _hidden : HSub Nat Nat Nat := ⟨fun _ _ => 5⟩ -- name
+def match_1 : Nat := 1 -- name
 
 structure Rat where -- shadow
   value : Nat
@@ -26,6 +33,14 @@ theorem _root_.escaped : True ∨ True := .inl trivial -- namespace
 
 theorem nothing (h : _root_.False) : (1 : Nat) = 2 := h.elim -- vacuous
 theorem nothing_either : True := trivial -- vacuous
+def Absurd : Prop := 1 = 1 ∧ _root_.False
+theorem nothing_more (h : Absurd) : (1 : Nat) = 2 := h.2.elim -- vacuous
+theorem nothing_there (x : Empty) : (1 : Nat) = 2 := nomatch x -- vacuous
+def Claim (_ : Nat) : Prop := _root_.True
+theorem nothing_claimed (n : Nat) : Claim n := trivial -- vacuous
+def picked {α : Type} (_ : Prop → α → Prop) (x : α) : α := x
+def chosen := picked autoParam (dbgTrace "out of turn" fun _ => default)
+theorem unprintable (h : autoParam (1 = 1) chosen) : 1 = 1 := h -- statement
 variable (absurd : _root_.False)
 include absurd
 theorem quietly_nothing : (1 : Nat) = 3 := absurd.elim -- vacuous
