@@ -67,7 +67,7 @@ def smaller(name: str) -> str:
     """The same as lines of a program, for a process of its own."""
     lines = [f"import experiments.catalogue.{name.replace('-', '_')} as catalogued"]
     lines += [f"catalogued.{what}['fast'] = {value!r}" for what, value in SMALL[name].items()]
-    return "\n".join([*lines, *(["catalogued.SHIFTS = 99"] if name == "memory-capacity" else [])]) + "\n"
+    return "\n".join([*lines, *(["catalogued.DRAWS = 99"] if name == "memory-capacity" else [])]) + "\n"
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         for what, value in sizes.items():
             monkeypatch.setitem(getattr(module, what), "fast", value)
         if name == "memory-capacity":
-            monkeypatch.setattr(module, "SHIFTS", 99)
+            monkeypatch.setattr(module, "DRAWS", 99)
 
 
 @pytest.fixture
